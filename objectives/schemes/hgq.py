@@ -1,0 +1,308 @@
+"""Scheme `hgq`: students whose bitwidths are trained, down to every single weight.
+
+Built with HGQ2 (Sun et al., "Gradient-based Automatic Mixed Precision Quantization for Neural
+Networks On-Chip", arXiv:2405.00645). A student takes region images (n, 18, 14, 1) in 0.5 GeV
+counts and returns (n, 1) scores in [0, 256) in steps of 1/256: the 16 bits that leave the chip.
+
+The input is truncated, never rounded or wrapped: a region's ten bits are known, so the first
+quantizer only drops low bits (no hardware) and keeps all high ones, however rare they are.
+"""
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+from hgq.config import QuantizerConfig
+from hgq.constraints import MinMax
+from hgq.layers import QBatchNormDense, QConv2D, QDense
+from hgq.quantizer import Quantizer
+from hgq.quantizer.internal import DefaultBitwidthMapper
+from keras import ops
+
+from objectives.quantization import DataQuantization, Granularity, Quantization, WeightQuantization
+from objectives.students.architecture import IMAGE_SHAPE, Architecture
+from objectives.students.network import Convolve, Dense, Flatten, QuantizedNetwork, Quantize, Relu, Step
+
+#: Bits of a region's transverse energy.
+REGION_BITS = 10
+#: Integer and fractional bits of the score that leaves the chip, ap_ufixed<16, 8>.
+SCORE_BITS = (8, 8)
+
+
+@keras.saving.register_keras_serializable(package="cicada_sweep")
+class FlattenedChannels(DefaultBitwidthMapper):  # type: ignore[misc]
+    """One bitwidth for each channel of an image that was flattened (channels run fastest)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(heterogeneous_axis=(-1,))
+        self.channels = channels
+
+    def inference_weight_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (1, self.channels)
+
+    def bw_to_x(self, bw: keras.KerasTensor, x_shape: tuple[int, ...]) -> keras.KerasTensor:
+        return ops.broadcast_to(ops.tile(bw, (1, x_shape[-1] // self.channels)), x_shape)
+
+    def x_to_bw_absmax(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        return ops.max(ops.abs(ops.reshape(x, (-1, self.channels))), axis=0, keepdims=True)
+
+    def x_to_bw_sign(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        return ops.any(ops.reshape(x, (-1, self.channels)) < 0, axis=0, keepdims=True)
+
+    def get_config(self) -> dict[str, int]:
+        return {"channels": self.channels}
+
+
+def build_student(student: Architecture, quantization: Quantization) -> keras.Model:
+    """Return an untrained student; call `initialise` before use.
+
+    Bitwidths and weights are set by `initialise`, so students that differ only in those share
+    one model, and with it one compiled training graph.
+    """
+    weights, data = quantization.weights, quantization.data
+    kernel = _weight_config(weights)
+    x = inputs = keras.Input((*IMAGE_SHAPE, 1), name="regions")
+    if student.input_clip:
+        x = Quantizer(_clip_config(student.input_clip), name="clip")(x)
+    first_input = _input_config(data.granularity)
+    flattened_channels = 1
+    if student.family == "cicada-v2":
+        x = QConv2D(
+            student.filters,
+            student.kernel,
+            strides=student.stride,
+            use_bias=False,
+            activation="relu",
+            kq_conf=kernel,
+            iq_conf=first_input,
+            name="conv",
+        )(x)
+        first_input = None
+        flattened_channels = student.filters
+    x = keras.layers.Flatten(name="flatten")(x)
+    dense = QBatchNormDense if student.batch_norm else QDense
+    x = dense(
+        student.hidden,
+        activation="relu",
+        kq_conf=kernel,
+        iq_conf=first_input or _data_config(data, flattened_channels),
+        bq_conf=_bias_config(weights.granularity),
+        name="dense1",
+    )(x)
+    if student.hidden_2:
+        x = QDense(
+            student.hidden_2,
+            activation="relu",
+            kq_conf=kernel,
+            iq_conf=_data_config(data),
+            bq_conf=_bias_config(weights.granularity),
+            name="dense_extra",
+        )(x)
+    x = QDense(
+        1,
+        activation="relu",
+        kq_conf=kernel,
+        iq_conf=_data_config(data),
+        bq_conf=_bias_config(weights.granularity),
+        enable_oq=True,
+        oq_conf=_score_config(),
+        name="dense2",
+    )(x)
+    return keras.Model(inputs, x, name=student.family.replace("-", "_"))
+
+
+def _weight_axes(granularity: Granularity) -> dict[str, tuple[int, ...] | None]:
+    if granularity == "parameter":
+        return {"homogeneous_axis": (), "heterogeneous_axis": None}
+    return {"homogeneous_axis": None, "heterogeneous_axis": (-1,) if granularity == "channel" else ()}
+
+
+def _weight_config(weights: WeightQuantization) -> QuantizerConfig:
+    return QuantizerConfig(
+        "kbi",
+        "weight",
+        b0=weights.bits,
+        i0=weights.integer_bits,
+        overflow_mode=weights.overflow,
+        round_mode=weights.rounding,
+        **_weight_axes(weights.granularity),
+    )
+
+
+def _bias_config(granularity: Granularity) -> QuantizerConfig:
+    # A bias is added once to each output: its cost is small, its scale is not the kernel's.
+    return QuantizerConfig("kbi", "bias", **_weight_axes(granularity))
+
+
+def _data_config(data: DataQuantization, channels: int | None = None) -> QuantizerConfig:
+    """Quantizer of activations after a ReLU; `channels` for an image that was flattened."""
+    axes: dict[str, object]
+    if data.granularity == "parameter":
+        axes = {"homogeneous_axis": (0,), "heterogeneous_axis": None}
+    elif data.granularity == "channel" and channels:
+        axes = {"homogeneous_axis": None, "heterogeneous_axis": None, "bw_mapper": FlattenedChannels(channels)}
+    else:
+        axes = {"homogeneous_axis": None, "heterogeneous_axis": (-1,) if data.granularity == "channel" else ()}
+    return QuantizerConfig(
+        "kif",
+        "datalane",
+        k0=False,
+        i0=data.integer_bits,
+        f0=data.fractional_bits,
+        overflow_mode=data.overflow,
+        round_mode=data.rounding,
+        **axes,
+    )
+
+
+def _input_config(granularity: Granularity) -> QuantizerConfig:
+    axes: dict[str, object] = {"homogeneous_axis": (0,), "heterogeneous_axis": None}
+    if granularity != "parameter":  # the image has one channel
+        axes = {"homogeneous_axis": None, "heterogeneous_axis": ()}
+    return QuantizerConfig(
+        "kif",
+        "datalane",
+        k0=False,
+        i0=REGION_BITS,
+        f0=0,
+        # Counts are whole: fractional bits would only be carried along.
+        fc=MinMax(-REGION_BITS, 0),
+        overflow_mode="WRAP",
+        round_mode="TRN",
+        **axes,
+    )
+
+
+def _clip_config(input_clip: int) -> QuantizerConfig:
+    return QuantizerConfig(
+        "kif",
+        "datalane",
+        k0=False,
+        i0=input_clip.bit_length() - 1,
+        f0=0,
+        overflow_mode="SAT",
+        round_mode="TRN",
+        homogeneous_axis=None,
+        heterogeneous_axis=(),
+        trainable=False,
+    )
+
+
+def _score_config() -> QuantizerConfig:
+    return QuantizerConfig(
+        "kif",
+        "datalane",
+        k0=False,
+        i0=SCORE_BITS[0],
+        f0=SCORE_BITS[1],
+        overflow_mode="SAT",
+        round_mode="TRN",
+        homogeneous_axis=None,
+        heterogeneous_axis=(),
+        trainable=False,
+    )
+
+
+def quantized_layers(model: keras.Model) -> list[keras.Layer]:
+    """Return the layers that multiply, in order."""
+    return [layer for layer in model.layers if isinstance(layer, QConv2D | QDense)]
+
+
+def initialise(
+    model: keras.Model, quantization: Quantization, seed: int, *, output_bias: float = 0.0
+) -> None:
+    """Set every weight and bitwidth to its value before training; the same for the same seed.
+
+    Kernels are drawn Glorot-uniform as in Keras; values come from NumPy, so that they do not
+    depend on the order in which layers were built in this process. `output_bias` lifts the score
+    to where the targets are: below zero the last ReLU has no gradient, and the student is born dead.
+    """
+    rng = np.random.default_rng(seed)
+    weights, data = quantization.weights, quantization.data
+    for number, layer in enumerate(quantized_layers(model)):
+        shape = layer.kernel.shape
+        fan_in, fan_out = np.prod(shape[:-1]), np.prod(shape[:-2]) * shape[-1]
+        limit = np.sqrt(6.0 / (fan_in + fan_out))
+        layer.kernel.assign(rng.uniform(-limit, limit, shape).astype(np.float32))
+        _fill(layer.kq.quantizer._b, weights.bits)
+        _fill(layer.kq.quantizer._i, weights.integer_bits)
+        if layer.bias is not None:
+            _fill(layer.bias, 0.0)
+            _fill(layer.bq.quantizer._b, BIAS_BITS)
+            _fill(layer.bq.quantizer._i, BIAS_INTEGER_BITS)
+        if number == 0:
+            _fill(layer.iq.quantizer._i, _input_bits(model))
+            _fill(layer.iq.quantizer._f, 0)
+        else:
+            _fill(layer.iq.quantizer._i, data.integer_bits)
+            _fill(layer.iq.quantizer._f, data.fractional_bits)
+        if isinstance(layer, QBatchNormDense):
+            _fill(layer.bn_gamma, 1.0)
+            _fill(layer.moving_mean, 0.0)
+            _fill(layer.moving_variance, 1.0)
+    _fill(quantized_layers(model)[-1].bias, output_bias)
+
+
+#: HGQ's own defaults for a bias.
+BIAS_BITS, BIAS_INTEGER_BITS = 8, 2
+
+
+def _fill(variable: keras.Variable, value: float) -> None:
+    variable.assign(np.full(variable.shape, value, np.float32))
+
+
+def open_input_range(model: keras.Model) -> None:
+    """Give the first quantizer the whole range of a region again, where it is not pruned.
+
+    Calibration leaves it the bits that were seen; a region that is hotter than any seen so far is
+    just what an anomaly trigger must not wrap to a small number.
+    """
+    first = quantized_layers(model)[0].iq.quantizer
+    alive = first.i + first.f > 0
+    first._i.assign(ops.where(alive, float(_input_bits(model)), first.i))
+
+
+def _input_bits(model: keras.Model) -> int:
+    """Bits of a region as the first layer sees it."""
+    clip = next((x for x in model.layers if isinstance(x, Quantizer)), None)
+    return REGION_BITS if clip is None else int(clip.quantizer._i0.value)
+
+
+def describe(model: keras.Model) -> QuantizedNetwork:
+    """Return the trained student as a `QuantizedNetwork`."""
+    steps: list[Step] = []
+    shape = tuple(model.input_shape[1:])
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        steps += _steps_of(layer, shape)
+        shape = tuple(layer.compute_output_shape((None, *shape))[1:])
+    return QuantizedNetwork(tuple(model.input_shape[1:]), tuple(steps))
+
+
+def _steps_of(layer: keras.Layer, shape: tuple[int, ...]) -> Iterator[Step]:
+    if isinstance(layer, Quantizer):
+        yield _quantize_step(layer, shape)
+    elif isinstance(layer, keras.layers.Flatten):
+        yield Flatten()
+    elif isinstance(layer, QConv2D | QDense):
+        yield _quantize_step(layer.iq, shape)
+        kernel = np.asarray(layer.qkernel, np.float64)
+        if isinstance(layer, QConv2D):
+            yield Convolve(kernel, int(layer.strides[0]))
+        else:
+            yield Dense(kernel, np.asarray(layer.qbias, np.float64))
+        yield Relu()
+        if layer.enable_oq:
+            yield _quantize_step(layer.oq, tuple(layer.compute_output_shape((None, *shape))[1:]))
+    else:
+        raise TypeError(f"layer {layer.name!r} of type {type(layer).__name__} has no place in a CICADA student")
+
+
+def _quantize_step(layer: Quantizer, shape: tuple[int, ...]) -> Quantize:
+    quantizer = layer.quantizer
+    k, i, f = (
+        np.asarray(quantizer.bw_mapper.bw_to_x(bits, (1, *shape)), np.float64)[0].astype(np.int64)
+        for bits in quantizer.kif
+    )
+    return Quantize(k, i, f, quantizer.overflow_mode, quantizer.round_mode)

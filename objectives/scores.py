@@ -1,0 +1,144 @@
+"""How well a student tells signals from zero bias: ROC AUC and efficiency at a trigger rate.
+
+Everything is computed from counts at distinct score values, so ties are exact: a tie between a
+signal and a zero-bias event counts one half in the AUC (the Mann-Whitney statistic), and an event
+fires the trigger when its score is at or above the threshold.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from objectives.errors import DataError
+
+#: Rate of colliding bunches at the LHC, 2544 bunches * 11.245 kHz (Princeton-AD/cicada), in kHz.
+BUNCH_RATE_KHZ = 2544 * 11.245
+#: CICADA's working point, in kHz.
+WORKING_POINT_KHZ = 3.0
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A central bootstrap interval."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one student on one part of a dataset.
+
+    `efficiency` is each signal's at `rate_khz`; `passing` zero-bias events lie at or above that
+    threshold, so a small number there says that the efficiency rests on few events. `intervals`
+    holds bootstrap intervals by name (`mean_auc`, `worst_auc`, a signal) where they were asked for.
+    """
+
+    auc: dict[str, float]
+    efficiency: dict[str, float]
+    rate_khz: float
+    passing: int
+    intervals: dict[str, Interval] | None = None
+
+    @property
+    def mean_auc(self) -> float:
+        return float(np.mean(list(self.auc.values())))
+
+    @property
+    def worst_auc(self) -> float:
+        return min(self.auc.values())
+
+    @property
+    def mean_efficiency(self) -> float:
+        return float(np.mean(list(self.efficiency.values())))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the form of the `sweep front --json` contract."""
+        result: dict[str, Any] = {
+            "mean_auc": self.mean_auc,
+            "worst_auc": self.worst_auc,
+            "auc": self.auc,
+            "efficiency": self.efficiency,
+            "mean_efficiency": self.mean_efficiency,
+            "rate_khz": self.rate_khz,
+            "passing": self.passing,
+        }
+        if self.intervals is not None:
+            result["intervals"] = {name: [x.low, x.high] for name, x in self.intervals.items()}
+        return result
+
+
+def score(
+    zero_bias: Floats,
+    signals: Mapping[str, Floats],
+    *,
+    rate_khz: float = WORKING_POINT_KHZ,
+    bootstraps: int = 0,
+    seed: int = 0,
+) -> Scores:
+    """Score a student from its outputs on zero bias (n,) and on each signal (m,).
+
+    With `bootstraps` > 0, central 68 % intervals come from that many resamplings of the zero-bias
+    and of each signal sample. Raises DataError for an empty sample or a value that is not finite.
+    """
+    for name, values in {"zero bias": zero_bias, **signals}.items():
+        if len(values) == 0:
+            raise DataError(f"{name}: no events to score; give it at least one")
+        if not np.isfinite(values).all():
+            raise DataError(f"{name}: scores are not finite; the student or teacher is broken")
+    if not signals:
+        raise DataError("signals: nothing to score; name at least one signal")
+
+    edges, counts = _counts([zero_bias, *signals.values()])
+    background, *foregrounds = counts
+    auc = {name: float(_auc(background, c)) for name, c in zip(signals, foregrounds, strict=True)}
+    first, passing = _threshold(background, rate_khz)
+    efficiency = {
+        name: float(c[first:].sum() / c.sum()) for name, c in zip(signals, foregrounds, strict=True)
+    }
+    intervals = _bootstrap(counts, list(signals), bootstraps, seed) if bootstraps else None
+    return Scores(auc, efficiency, rate_khz, passing, intervals)
+
+
+def roc(zero_bias: Floats, signal: Floats) -> tuple[Floats, Floats]:
+    """Return (false-positive rate, efficiency) at each distinct threshold, from (0, 0) to (1, 1)."""
+    _, (background, foreground) = _counts([zero_bias, signal])
+    rates = [np.concatenate([[0.0], np.cumsum(c[::-1]) / c.sum()]) for c in (background, foreground)]
+    return rates[0], rates[1]
+
+
+def _counts(samples: Sequence[Floats]) -> tuple[Floats, list[NDArray[np.int64]]]:
+    """Return the distinct values (u,) of all samples, ascending, and each sample's counts there."""
+    values, inverse = np.unique(np.concatenate(samples), return_inverse=True)
+    borders = np.cumsum([len(s) for s in samples])[:-1]
+    return values, [np.bincount(part, minlength=len(values)) for part in np.split(inverse, borders)]
+
+
+def _auc(background: NDArray[Any], foreground: NDArray[Any]) -> NDArray[np.float64]:
+    """AUC from counts (..., u) at ascending scores; leading axes are resamplings."""
+    below = np.cumsum(background, axis=-1) - background
+    wins = ((below + 0.5 * background) * foreground).sum(axis=-1)
+    return np.asarray(wins / (background.sum(axis=-1) * foreground.sum(axis=-1)), np.float64)
+
+
+def _threshold(background: NDArray[np.int64], rate_khz: float) -> tuple[int, int]:
+    """Return the index of the lowest threshold whose rate is not above `rate_khz`, and who passes."""
+    allowed = rate_khz / BUNCH_RATE_KHZ * background.sum()
+    at_or_above = np.cumsum(background[::-1])[::-1]
+    first = int(np.searchsorted(-at_or_above, -allowed, side="left"))
+    return first, int(background[first:].sum())
+
+
+def _bootstrap(
+    counts: list[NDArray[np.int64]], names: list[str], number: int, seed: int
+) -> dict[str, Interval]:
+    rng = np.random.default_rng(seed)
+    resampled = [rng.multinomial(c.sum(), c / c.sum(), size=number) for c in counts]
+    aucs = np.stack([_auc(resampled[0], foreground) for foreground in resampled[1:]])
+    values = {"mean_auc": aucs.mean(axis=0), "worst_auc": aucs.min(axis=0), **dict(zip(names, aucs, strict=True))}
+    return {name: Interval(*map(float, np.quantile(v, [0.16, 0.84]))) for name, v in values.items()}

@@ -1,0 +1,25 @@
+"""Learning rate and beta at each epoch."""
+
+import math
+
+from objectives.training.config import BetaSchedule, Training
+
+#: A cosine cycle ends at this share of its first learning rate.
+FLOOR = 0.01
+
+
+def learning_rate(training: Training, epoch: int) -> float:
+    """Return the learning rate of `epoch` (from 0): cosine cycles of equal length."""
+    cycle = training.epochs / training.restarts
+    done = (epoch % cycle) / cycle
+    return training.learning_rate * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def beta(schedule: BetaSchedule, epoch: int, epochs: int) -> float:
+    """Return HGQ's beta of `epoch` (from 0); the last epoch has `final`."""
+    if schedule.schedule == "constant":
+        return schedule.final
+    start = schedule.warm_up * epochs
+    length = max(epochs - 1 - start, 1e-9)
+    done = min(max((epoch - start) / length, 0.0), 1.0)
+    return schedule.initial * (schedule.final / schedule.initial) ** done

@@ -1,0 +1,232 @@
+"""Training of HGQ students in compiled graphs that outlive a trial.
+
+One XLA graph holds a whole epoch: the data stay resident as tensors, a while loop gathers each
+batch, and nothing returns to Python in between. Another calibrates the bitwidths and predicts the
+validation events. Learning rate, beta, weights and initial bitwidths are variables, so a worker
+compiles once for each architecture and trains every trial of it with the same graphs.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from hgq.utils.minmax_trace import TrainingFlagWrapper
+from numpy.typing import NDArray
+
+from objectives.quantization import Quantization
+from objectives.recipe import Recipe
+from objectives.schemes import hgq
+from objectives.students.architecture import Architecture
+from objectives.students.network import QuantizedNetwork
+
+Counts = NDArray[np.uint16]
+State = list[NDArray[Any]]
+
+#: Events in one step of a loop without gradients.
+FORWARD_BATCH = 1024
+#: Such steps in the calibration after each epoch.
+CALIBRATION_PARTS = 8
+
+
+@dataclass(frozen=True)
+class GraphKey:
+    """What decides a compiled graph; all else of a recipe is a variable."""
+
+    student: Architecture
+    quantization: str
+    batch: int
+    loss: str
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "GraphKey":
+        structure = recipe.quantization.model_dump(mode="json")
+        for bits in ("bits", "integer_bits", "fractional_bits"):
+            structure["weights"].pop(bits, None)
+            structure["data"].pop(bits, None)
+        return cls(recipe.student, str(structure), recipe.training.batch, recipe.training.loss)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Resident data: `events` (n, 18, 14) counts with `targets` (n,), the first `zero_bias` of them
+    zero bias and the rest exposure; `validation` (m, 18, 14) is predicted after each epoch."""
+
+    events: tf.Tensor
+    targets: tf.Tensor
+    zero_bias: int
+    validation: tf.Tensor
+    validation_events: int
+
+    @classmethod
+    def load(
+        cls, events: Counts, targets: NDArray[np.float32], zero_bias: int, validation: Counts
+    ) -> "TrainingData":
+        """Move arrays into the memory of the compiled graphs, as uint16."""
+        return cls(
+            tf.constant(events),
+            tf.constant(targets, tf.float32),
+            zero_bias,
+            tf.constant(_padded(validation)),
+            len(validation),
+        )
+
+    @property
+    def exposure(self) -> int:
+        return int(self.events.shape[0]) - self.zero_bias
+
+
+class Trainer:
+    """The compiled graphs of one architecture; `start` readies them for a recipe."""
+
+    def __init__(self, recipe: Recipe, data: TrainingData) -> None:
+        self.data = data
+        self.batch = recipe.training.batch
+        self.loss = recipe.training.loss
+        self.model = hgq.build_student(recipe.student, recipe.quantization)
+        self.layers = hgq.quantized_layers(self.model)
+        self.optimizer = keras.optimizers.Adam(1e-3)
+        self.optimizer.build(self.model.trainable_variables)
+        self._ranges = [q for q in _quantizers(self.model) if hasattr(q, "_i_decay_speed") and q.trainable]
+        self._all_events, self._some_events = self._calibration_orders()
+        self._epoch = tf.function(self._epoch_graph, jit_compile=True, autograph=False)
+        self._calibrate = tf.function(self._calibrate_graph, jit_compile=True, autograph=False)
+
+    # --- a trial -----------------------------------------------------------------------------
+
+    def start(self, quantization: Quantization, seed: int) -> None:
+        """Set weights, bitwidths and optimizer to the beginning of the trial with this seed."""
+        mean_target = float(tf.reduce_mean(self.data.targets[: self.data.zero_bias]))
+        hgq.initialise(self.model, quantization, seed, output_bias=mean_target)
+        for variable in self.optimizer.variables:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+
+    def train_epoch(self, order: NDArray[np.int32], learning_rate: float, beta: float) -> float:
+        """Train on the events of `order`, whole batches of them, and return the mean loss."""
+        steps = len(order) // self.batch
+        self.optimizer.learning_rate.assign(learning_rate)
+        for layer in self.layers:
+            layer._beta.assign(beta)
+        padded = np.zeros(self._longest_order(), np.int32)
+        padded[: len(order)] = order
+        return float(self._epoch(tf.constant(padded), tf.constant(steps)))
+
+    def measure(self) -> tuple[NDArray[np.float32], int]:
+        """Return (validation scores, EBOPs) of the student as it is; training goes on unchanged.
+
+        Bitwidths are calibrated on a fixed share of the training events, so both figures are near
+        those of `finish`, not equal to them.
+        """
+        scores, ebops = self._calibrate(self._some_events, tf.constant(CALIBRATION_PARTS), tf.constant(True))
+        return scores.numpy()[: self.data.validation_events], int(ebops)
+
+    def state(self) -> State:
+        """Return a copy of every variable of the student."""
+        return [np.array(v) for v in self.model.weights]
+
+    def load(self, state: State) -> None:
+        """Put the student back to a `state`."""
+        for variable, value in zip(self.model.weights, state, strict=True):
+            variable.assign(value)
+
+    def finish(self) -> tuple[QuantizedNetwork, NDArray[np.float32], int]:
+        """Calibrate on all training events; return (student as hardware, validation scores, EBOPs)."""
+        parts = tf.constant(len(self._all_events) // FORWARD_BATCH)
+        scores, ebops = self._calibrate(self._all_events, parts, tf.constant(False))
+        for layer in self.layers:
+            layer._ebops.assign(self._layer_ebops(layer))
+        return hgq.describe(self.model), scores.numpy()[: self.data.validation_events], int(ebops)
+
+    # --- graphs ------------------------------------------------------------------------------
+
+    def _epoch_graph(self, order: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
+        variables = self.model.trainable_variables
+
+        def step(i: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            index = tf.slice(order, [i * self.batch], [self.batch])
+            x = _image(tf.gather(self.data.events, index))
+            y = tf.gather(self.data.targets, index)
+            with tf.GradientTape() as tape:
+                error = self.model(x, training=True)[:, 0] - y
+                loss = tf.reduce_mean(tf.abs(error) if self.loss == "mae" else tf.square(error))
+                objective = loss + tf.add_n(self.model.losses)
+            self.optimizer.apply(tape.gradient(objective, variables), variables)
+            return i + 1, total + loss
+
+        _, total = tf.while_loop(lambda i, _: i < steps, step, [tf.constant(0), tf.constant(0.0)])
+        return total / tf.cast(steps, tf.float32)
+
+    def _calibrate_graph(
+        self, order: tf.Tensor, parts: tf.Tensor, restore: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Set every wrapping range to what the events of `order` need, as HGQ's trace_minmax does.
+
+        Returns (validation scores, EBOPs) with those ranges; `restore` puts back the ranges that
+        training tracks once both are known.
+        """
+        ranges = [v for q in self._ranges for v in (q._i, q._k)]
+        kept = [tf.identity(v.value) for v in ranges]
+        for quantizer in self._ranges:
+            quantizer._i.assign(tf.fill(quantizer._i.shape, -1e9))
+            quantizer._k.assign(tf.zeros(quantizer._k.shape, quantizer._k.dtype))
+
+        def step(i: tf.Tensor) -> tuple[tf.Tensor]:
+            index = tf.slice(order, [i * FORWARD_BATCH], [FORWARD_BATCH])
+            self.model(_image(tf.gather(self.data.events, index)), training=TrainingFlagWrapper("tracing"))
+            return (i + 1,)
+
+        tf.while_loop(lambda i: i < parts, step, [tf.constant(0)])
+        hgq.open_input_range(self.model)
+        ebops = tf.add_n([self._layer_ebops(layer) for layer in self.layers])
+        scores = self._predict_graph(self.data.validation)
+        with tf.control_dependencies([scores, ebops]):
+            for variable, value in zip(ranges, kept, strict=True):
+                variable.assign(tf.where(restore, value, variable.value))
+        return scores, ebops
+
+    def _predict_graph(self, events: tf.Tensor) -> tf.Tensor:
+        parts = events.shape[0] // FORWARD_BATCH
+
+        def step(i: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            part = self.model(_image(_part(events, i)), training=False)[:, 0]
+            return i + 1, tf.tensor_scatter_nd_update(scores, [[i]], [part])
+
+        _, scores = tf.while_loop(
+            lambda i, _: i < parts, step, [tf.constant(0), tf.zeros([parts, FORWARD_BATCH])]
+        )
+        return tf.reshape(scores, [-1])
+
+    def _layer_ebops(self, layer: keras.Layer) -> tf.Tensor:
+        return tf.cast(layer._compute_ebops((1, *layer.input.shape[1:])), tf.int32)
+
+    def _calibration_orders(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Every training event, and an even share of zero bias and exposure, in whole batches."""
+        events = int(self.data.events.shape[0])
+        length = events + -events % FORWARD_BATCH
+        every = np.minimum(np.arange(length), events - 1)
+        share = np.resize(np.linspace(0, events - 1, CALIBRATION_PARTS * FORWARD_BATCH), length)
+        return tf.constant(every, tf.int32), tf.constant(share.astype(np.int32))
+
+    def _longest_order(self) -> int:
+        # Room for any exposure fraction below one half with the same graph; more recompiles.
+        return 2 * int(self.data.events.shape[0]) + self.batch
+
+
+def _quantizers(model: keras.Model) -> list[Any]:
+    return [x for x in model._flatten_layers() if hasattr(x, "bw_mapper")]
+
+
+def _part(events: tf.Tensor, i: tf.Tensor) -> tf.Tensor:
+    return tf.slice(events, [i * FORWARD_BATCH, 0, 0], [FORWARD_BATCH, *events.shape[1:]])
+
+
+def _image(events: tf.Tensor) -> tf.Tensor:
+    return tf.cast(events, tf.float32)[..., None]
+
+
+def _padded(events: Counts) -> Counts:
+    """Repeat the last event up to whole forward batches; it adds no range and is cut off again."""
+    missing = -len(events) % FORWARD_BATCH
+    return np.concatenate([events, np.repeat(events[-1:], missing, axis=0)]) if missing else events
+
