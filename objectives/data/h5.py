@@ -155,9 +155,9 @@ class RegionFile:
         if not isinstance(dataset, h5py.Dataset):
             raise _error(self.path, f"{key} is a {type(dataset).__name__.lower()}, expected a dataset")
         with _reading(self.path, f"dataset {key}"):
-            gap = _gap(dataset)
-        if gap:
-            raise _error(self.path, f"dataset {key} {gap}")
+            problem = _gap(dataset) or _overrun(dataset)
+        if problem:
+            raise _error(self.path, f"dataset {key} {problem}")
         return dataset
 
     def _has_value_for_each_event(self, key: str) -> bool:
@@ -535,12 +535,26 @@ def _gap(dataset: Any) -> str:
         expected, present = 1, int(dataset.id.get_storage_size() > 0)
     if present < expected:
         return f"was never filled: {present} of {expected} pieces are there; make the file again"
-    if dataset.chunks and not dataset.id.get_create_plist().get_nfilters():
-        # HDF5 believes a damaged type that is larger than what is stored, and reads past its memory.
-        size = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
-        stored = dataset.id.get_chunk_info(0).size
-        if size != stored:
-            return f"has pieces of {stored} bytes, expected {size}; it is damaged: copy or make it again"
+    return ""
+
+
+def _overrun(dataset: Any) -> str:
+    """Say why reading `dataset` would reach past what is stored, or return nothing.
+
+    HDF5 believes a damaged type that is larger than what is stored, and reads past its own memory,
+    which can end the process. Sizes of compressed pieces are not known beforehand; for them, and in
+    any record, more gap than value is taken for damage.
+    """
+    dtype: np.dtype[Any] = dataset.dtype
+    if dtype.names is not None:
+        used = sum(dtype[name].itemsize for name in dtype.names)
+        if dtype.itemsize > 2 * used + 8 * len(dtype.names):
+            return f"has records of {dtype.itemsize} bytes, expected {used} for its fields; make the file again"
+    if dataset.chunks and dataset.size and not dataset.id.get_create_plist().get_nfilters():
+        expected = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
+        present = dataset.id.get_chunk_info(0).size
+        if present != expected:
+            return f"has pieces of {present} bytes, expected {expected}; make the file again"
     return ""
 
 

@@ -39,9 +39,7 @@ _LAYER, _ETA, _PHI = (
     index.ravel() for index in np.indices((geo.LAYERS, geo.TOWERS_ETA, geo.TOWERS_PHI), dtype=np.int32)
 )
 #: The flat region (18, 14) of each cell.
-REGION_OF_CELL = (
-    geo.region_phi_index(_PHI) * geo.REGIONS_ETA + geo.region_eta_index(_ETA)
-).astype(np.int32)
+REGION_OF_CELL = (geo.region_phi_index(_PHI) * geo.REGIONS_ETA + geo.region_eta_index(_ETA)).astype(np.int32)
 # sigma(ET) = ET sqrt(S^2 / E + C^2) = sqrt(S^2 / cosh(eta) * ET + C^2 * ET^2), with E = ET cosh(eta).
 _STOCHASTIC_SQUARED = np.square(STOCHASTIC)[_LAYER] / np.cosh(geo.TOWER_ETA)[_ETA]
 _CONSTANT_SQUARED = np.square(CONSTANT)[_LAYER]
@@ -182,7 +180,7 @@ def overlay(
             owner = np.repeat(np.arange(stop - start), hard.sizes[start:stop])
             cells = np.concatenate([cells, hard.cells[entries] + owner * CELLS])
             et = np.concatenate([et, hard.et[entries]])
-        towers = np.bincount(cells, weights=et, minlength=(stop - start) * CELLS)
+        towers = np.asarray(np.bincount(cells, et, minlength=(stop - start) * CELLS), np.float64)
         regions[start:stop] = read_out(towers.reshape(stop - start, CELLS), rng)
     return regions
 
@@ -210,4 +208,5 @@ def read_out(towers: NDArray[np.float64], rng: np.random.Generator) -> NDArray[n
 def _ragged(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the ranges start to start + size, one after the other."""
     before = np.cumsum(sizes) - sizes
-    return np.arange(int(sizes.sum())) + np.repeat(starts - before, sizes)
+    ranges: NDArray[np.int64] = np.arange(sizes.sum()) + np.repeat(starts - before, sizes)
+    return ranges

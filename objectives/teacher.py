@@ -1,0 +1,164 @@
+"""CICADA's teacher: a convolutional autoencoder of zero bias, and the targets that students learn.
+
+Architecture (323,731 parameters), optimizer and target transform are those of Princeton-AD/cicada.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from objectives.config import content_digest
+from objectives.data.dataset import Dataset, Part
+from objectives.data.h5 import file_digest
+from objectives.errors import TeacherError
+from objectives.progress import Progress, silent
+from objectives.students.architecture import IMAGE_SHAPE
+from objectives.teacher_config import TeacherConfig
+
+#: Change when the same configuration would give another teacher.
+VERSION = 1
+#: Largest score of 16 bits, 8 of them fractional.
+LARGEST_TARGET = 256 - 1 / 256
+
+
+def target(loss: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the student's target, clip(32 ln(MSE), 0, 256 - 1/256) in steps of 1/256."""
+    with np.errstate(divide="ignore"):  # a perfect reconstruction is as normal as can be: 0
+        scaled = np.clip(32.0 * np.log(loss), 0.0, LARGEST_TARGET)
+    return (np.round(scaled * 256) / 256).astype(np.float32)
+
+
+class Teacher:
+    """Targets of every event of a dataset, by part and class, as the cached teacher gave them."""
+
+    def __init__(self, digest: str, targets: dict[str, NDArray[np.float32]]) -> None:
+        self.digest = digest
+        self._targets = targets
+
+    def targets(self, part: str, name: str) -> NDArray[np.float32]:
+        """Return targets (n,) of one class: `zero_bias`, a signal or an exposure class."""
+        return self._targets[f"{part}/{name}"]
+
+
+def load_teacher(
+    config: TeacherConfig, dataset: Dataset, cache: Path, *, progress: Progress = silent
+) -> Teacher:
+    """Return the teacher of `dataset`, trained on its first use and read from `cache` after that."""
+    model_digest = _user_teacher_digest(config.file) if config.file else config.digest()
+    digest = content_digest([VERSION, model_digest, dataset.digest])
+    folder = cache / digest
+    finished = folder / "targets.npz"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        if not finished.exists():
+            _make(config, dataset, folder, finished, progress)
+    with np.load(finished) as stored:
+        return Teacher(digest, {name: stored[name] for name in stored.files})
+
+
+def _user_teacher_digest(file: Path) -> str:
+    if not file.is_file():
+        raise TeacherError(f"{file}: no such teacher; name a .keras file, or leave teacher.file out")
+    return file_digest(file)
+
+
+def _make(config: TeacherConfig, dataset: Dataset, folder: Path, finished: Path, progress: Progress) -> None:
+    import keras  # slow to import, and not needed once the targets are cached
+
+    if config.file:
+        model = _user_teacher(config.file)
+    else:
+        model = _train(config, dataset.train.zero_bias, progress)
+        model.save(folder / "teacher.tmp.keras")
+        os.replace(folder / "teacher.tmp.keras", folder / "teacher.keras")
+    parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    samples = {f"{part}/{name}": events for part, p in parts.items() for name, events in _classes(p).items()}
+    targets = {}
+    for number, (name, events) in enumerate(samples.items()):
+        progress("teacher scores", number, len(samples))
+        targets[name] = target(_loss(model, events))
+    progress("teacher scores", len(samples), len(samples))
+    temporary = folder / "targets.tmp.npz"
+    np.savez(temporary, **targets)  # type: ignore[arg-type]
+    about = {"dataset": dataset.digest, "teacher": config.model_dump(mode="json"), "keras": keras.__version__}
+    (folder / "about.json").write_text(json.dumps(about, indent=1))
+    os.replace(temporary, finished)
+
+
+def _classes(part: Part) -> dict[str, NDArray[np.uint16]]:
+    return {"zero_bias": part.zero_bias, **part.signals, **part.exposure}
+
+
+def build_teacher() -> "keras.Model":  # type: ignore[name-defined]  # noqa: F821
+    """Return CICADA's untrained autoencoder of images (n, 18, 14, 1) in counts."""
+    from keras import Input, Sequential, layers
+
+    def conv(filters: int) -> layers.Layer:
+        return layers.Conv2D(filters, 3, padding="same", activation="relu")
+
+    return Sequential(
+        [
+            Input((*IMAGE_SHAPE, 1)),
+            conv(20),
+            layers.AveragePooling2D(2),
+            conv(30),
+            layers.Flatten(),
+            layers.Dense(80, activation="relu"),
+            layers.Dense(9 * 7 * 30, activation="relu"),
+            layers.Reshape((9, 7, 30)),
+            conv(30),
+            layers.UpSampling2D(2),
+            conv(20),
+            conv(1),
+        ],
+        name="teacher",
+    )
+
+
+def _train(config: TeacherConfig, events: NDArray[np.uint16], progress: Progress) -> "keras.Model":  # type: ignore[name-defined]  # noqa: F821
+    import keras
+
+    keras.utils.set_random_seed(config.seed)
+    model = build_teacher()
+    model.compile(keras.optimizers.Adam(config.learning_rate), "mse")
+    images = _images(events)
+    for epoch in range(config.epochs):
+        progress("teacher epochs", epoch, config.epochs)
+        loss = model.fit(images, images, batch_size=config.batch, verbose=0).history["loss"][-1]
+        if not np.isfinite(loss):
+            raise TeacherError(f"the teacher diverged in epoch {epoch}: lower teacher.learning_rate")
+    progress("teacher epochs", config.epochs, config.epochs)
+    return model
+
+
+def _user_teacher(file: Path) -> "keras.Model":  # type: ignore[name-defined]  # noqa: F821
+    import keras
+
+    try:
+        model = keras.models.load_model(file, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TeacherError(f"{file}: not a Keras model that can be loaded ({reason})") from error
+    shape = tuple(model.input_shape[1:])
+    if np.prod(shape) != np.prod(IMAGE_SHAPE) or tuple(model.output_shape[1:]) != shape:
+        raise TeacherError(
+            f"{file}: takes {shape} and gives {tuple(model.output_shape[1:])};"
+            " a teacher reconstructs the 18x14 regions that it is given"
+        )
+    return model
+
+
+def _loss(model: "keras.Model", events: NDArray[np.uint16]) -> NDArray[np.float32]:  # type: ignore[name-defined]  # noqa: F821
+    """Return the mean squared error (n,) of the reconstruction, in counts squared."""
+    images = _images(events).reshape(-1, *model.input_shape[1:])
+    reconstructed = model.predict(images, batch_size=1024, verbose=0)
+    axes = tuple(range(1, images.ndim))
+    return np.asarray(((images - reconstructed) ** 2).mean(axis=axes), np.float32)
+
+
+def _images(events: NDArray[np.uint16]) -> NDArray[np.float32]:
+    return events.astype(np.float32)[..., None]

@@ -1,0 +1,126 @@
+"""A training run as a trajectory: its non-dominated epochs are students in their own right.
+
+While beta ramps up, a student loses bits epoch by epoch; every epoch that no other of the run
+dominates in (scores up, EBOPs down) on the validation events is kept.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from objectives.errors import TrainingError
+from objectives.recipe import Recipe
+from objectives.training import schedule
+from objectives.training.trainer import State, Trainer
+
+Floats = NDArray[np.floating[Any]]
+#: From validation scores to what is maximized, by name.
+Judge = Callable[[Floats], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A student at the end of one epoch (from 0), with its figures on the way, before calibration."""
+
+    epoch: int
+    beta: float
+    loss: float
+    scores: tuple[float, ...]
+    ebops: int
+    state: State
+
+    def dominates(self, other: "Snapshot") -> bool:
+        """At least as good in every score and in EBOPs; of two equal ones the earlier stays."""
+        return self.ebops <= other.ebops and all(
+            mine >= theirs for mine, theirs in zip(self.scores, other.scores, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What a run left: its snapshots, fewest EBOPs first, and the epoch at which the student died."""
+
+    snapshots: list[Snapshot]
+    epochs: int
+    died_at: int | None
+
+
+def run_trajectory(
+    trainer: Trainer,
+    recipe: Recipe,
+    seed: int,
+    judge: Judge,
+    *,
+    on_epoch: Callable[[int, float, Mapping[str, float], int], None] | None = None,
+) -> Trajectory:
+    """Train `recipe` from `seed` and keep the non-dominated epochs.
+
+    `on_epoch` is called with (epoch, loss, scores, EBOPs). A student whose validation scores are
+    all equal is dead: nothing comes back through a ReLU that is always closed, so the run ends.
+    Raises TrainingError when loss or scores stop being finite.
+    """
+    training = recipe.training
+    trainer.start(recipe.quantization, seed)
+    front: list[Snapshot] = []
+    died_at = None
+    for epoch in range(training.epochs):
+        beta = schedule.beta(training.beta, epoch, training.epochs)
+        order = epoch_order(
+            trainer.data.zero_bias,
+            trainer.data.exposure,
+            training.exposure_fraction,
+            training.batch,
+            np.random.default_rng([seed, epoch]),
+        )
+        loss = trainer.train_epoch(order, schedule.learning_rate(training, epoch), beta)
+        outputs, ebops = trainer.measure()
+        if not np.isfinite(loss) or not np.isfinite(outputs).all():
+            raise TrainingError(
+                f"training diverged in epoch {epoch} (loss {loss}): lower training.learning_rate"
+            )
+        if outputs.min() == outputs.max():
+            died_at = epoch
+            break
+        scores = judge(outputs)
+        if on_epoch is not None:
+            on_epoch(epoch, loss, scores, ebops)
+        newcomer = Snapshot(epoch, beta, loss, tuple(scores.values()), ebops, [])
+        if not any(kept.dominates(newcomer) for kept in front):
+            newcomer = Snapshot(epoch, beta, loss, newcomer.scores, ebops, trainer.state())
+            front = [kept for kept in front if not newcomer.dominates(kept)] + [newcomer]
+    return Trajectory(sorted(front, key=lambda s: s.ebops), epoch + 1, died_at)
+
+
+def epoch_order(
+    zero_bias: int, exposure: int, fraction: float, batch: int, rng: np.random.Generator
+) -> NDArray[np.int32]:
+    """Return the events of one epoch, shuffled, in whole batches.
+
+    Every zero-bias event comes once, and as many exposure events (which follow zero bias in the
+    data) as make `fraction` of the sample, repeated evenly when there are too few.
+    """
+    wanted = round(zero_bias * fraction / (1 - fraction)) if exposure else 0
+    rounds = [rng.permutation(exposure) for _ in range(-(-wanted // exposure))] if wanted else []
+    chosen = np.concatenate([np.arange(zero_bias), *(zero_bias + r for r in rounds)])
+    order = rng.permutation(chosen[: zero_bias + wanted])
+    whole = max(len(order) // batch, 1) * batch
+    return np.resize(order, whole).astype(np.int32)
+
+
+def thin(snapshots: Sequence[Snapshot], limit: int) -> list[Snapshot]:
+    """Return at most `limit` snapshots, evenly spread in log(EBOPs), the best of each stretch.
+
+    Neighbouring epochs of a run are near copies; their compilation would tell little.
+    """
+    if len(snapshots) <= limit:
+        return list(snapshots)
+    position = np.log([max(s.ebops, 1) for s in snapshots])
+    edges = np.linspace(position.min(), position.max(), limit + 1)[1:-1]
+    stretches = np.searchsorted(edges, position, side="left")
+    return [
+        max((s for s, where in zip(snapshots, stretches, strict=True) if where == stretch), key=lambda s: s.scores)
+        for stretch in np.unique(stretches)
+    ]

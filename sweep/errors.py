@@ -1,0 +1,27 @@
+"""Errors of studies, in addition to those of `objectives.errors`.
+
+CicadaError
+├── ConfigError
+│   ├── StudyFileError      a study file cannot be read, or says something that cannot be
+│   └── SearchSpaceError    parameters or a recipe do not belong to a search space
+├── StudyError              a study cannot be created, found or resumed
+└── StorageError            the database cannot be reached or does not hold what it should
+"""
+
+from objectives.errors import CicadaError, ConfigError
+
+
+class StudyFileError(ConfigError):
+    """One line: ``FILE: key.path: what is wrong, what is allowed``."""
+
+
+class SearchSpaceError(ConfigError):
+    """One line: ``key.path: what is wrong, what is allowed``."""
+
+
+class StudyError(CicadaError, RuntimeError):
+    """A study could not be created, found or resumed."""
+
+
+class StorageError(CicadaError, RuntimeError):
+    """The database could not be reached, or does not hold what it should."""

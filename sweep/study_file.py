@@ -1,0 +1,544 @@
+"""Study files: one YAML file says everything that a study needs, and is refused if it cannot be.
+
+``load_study_file`` reads one. All that can be wrong with it ends in a `StudyFileError` of one line::
+
+    cicada.yaml: quantization.weights.bits: choice 99: must be less than or equal to 16, not 99
+
+The YAML is YAML 1.2's core: only ``true`` and ``false`` are booleans, ``1e-7`` is a number, and
+``010`` is neither eight nor ten. Aliases, tags and keys given twice are refused.
+"""
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, cast, get_args, get_origin
+
+import yaml
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from objectives.config import Config
+from objectives.costs.config import Hardware
+from objectives.data.config import DatasetConfig
+from objectives.quantization import Quantization
+from objectives.scores import BUNCH_RATE_KHZ
+from objectives.students.architecture import Architecture
+from objectives.teacher_config import TeacherConfig
+from objectives.training.config import Training
+from sweep.errors import StudyFileError
+from sweep.search_space import Searchable, SearchableRecipe, SearchSpace, explain, searchable, show
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 32
+
+Direction = Literal["maximize", "minimize"]
+
+#: Default reference points for the hypervolume. A score counts from what chance reaches. A cost
+#: counts below what nobody would deploy: 20,000 LUT is nearly twice the legacy student; the HLS
+#: estimates reach past those published; 3600 is every DSP of the default part.
+REFERENCE: Mapping[str, float] = {
+    "mean_auc": 0.5,
+    "worst_auc": 0.5,
+    "lut": 20_000,
+    "dsp": 3_600,
+    "lut_equivalent": 20_000,
+    "ff": 20_000,
+    "ebops": 200_000,
+    "latency_ns": 500,
+    "hls_lut": 200_000,
+    "hls_dsp": 3_600,
+    "hls_lut_equivalent": 250_000,
+}
+SCORES = ("mean_auc", "worst_auc")
+COSTS = tuple(name for name in REFERENCE if name not in SCORES)
+
+_EFFICIENCY = re.compile(r"efficiency@([0-9]+(?:\.[0-9]+)?)kHz")
+
+
+# ---- the schema ---------------------------------------------------------------------------------
+
+
+def trigger_rate_khz(metric: str) -> float | None:
+    """Return the rate of an ``efficiency@<rate>kHz``, None for another metric.
+
+    >>> trigger_rate_khz("efficiency@3kHz")
+    3.0
+    """
+    found = _EFFICIENCY.fullmatch(metric)
+    return float(found[1]) if found else None
+
+
+def direction_of(metric: str) -> Direction:
+    """Scores are maximized, costs minimized."""
+    return "minimize" if metric in COSTS else "maximize"
+
+
+def _metric(name: str) -> str:
+    rate = trigger_rate_khz(name)
+    if rate is not None:
+        spelled = f"efficiency@{rate:g}kHz"
+        if not 0 < rate <= BUNCH_RATE_KHZ:
+            raise ValueError(f"the rate of {name} must be above 0 and at most {BUNCH_RATE_KHZ:.0f} kHz")
+        if name != spelled:
+            raise ValueError(f"write {spelled}, not {name}")  # one metric, one name
+    elif name not in SCORES and name not in COSTS:
+        allowed = [*SCORES, "efficiency@3kHz (or another rate)", *COSTS]
+        raise ValueError(
+            f"unknown metric {show(name)}{_hint(name, [*SCORES, *COSTS])}, use {_either(allowed)}"
+        )
+    return name
+
+
+def _study_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise ValueError(
+            f"must be 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit, not {show(name)}"
+        )
+    return name
+
+
+Metric = Annotated[str, AfterValidator(_metric)]
+
+
+class Bound(Config):
+    """What a student must keep to: `min` for a score, `max` for a cost."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if (self.min is None) == (self.max is None):
+            raise ValueError("give either min (of a score) or max (of a cost)")
+        return self
+
+
+class Sampler(Config):
+    """How Optuna chooses the next student. Each worker's seed is derived from the study's.
+
+    The first `startup_trials` are drawn at random by `tpe`; `population` is the generation of
+    `nsga2` and `nsga3`.
+    """
+
+    name: Literal["tpe", "nsga2", "nsga3", "random"] = "tpe"
+    startup_trials: int = Field(default=8, ge=1, le=100_000)
+    population: int = Field(default=24, ge=2, le=100_000)
+
+
+class Budget(Config):
+    """When a study is done: after `trials` training runs, or `core_hours` of them if given."""
+
+    trials: int = Field(ge=1, le=10_000_000)
+    core_hours: float | None = Field(default=None, gt=0)
+
+
+class Promotion(Config):
+    """Which points of the front become candidates for synthesis, the second stage.
+
+    `hypervolume` takes the `size` points that together cover most of the front's hypervolume,
+    `knee` those around its knee, `budget` the best-scoring point under each of `limits` on the
+    first cost objective, `named` the points of the `trials` listed.
+    """
+
+    policy: Literal["hypervolume", "knee", "budget", "named"] = "hypervolume"
+    size: int = Field(default=8, ge=1, le=10_000)
+    limits: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    trials: tuple[Annotated[int, Field(ge=0)], ...] = ()
+
+    @model_validator(mode="after")
+    def _policy_has_what_it_needs(self) -> Self:
+        for policy, key in (("budget", "limits"), ("named", "trials")):
+            if (self.policy == policy) != bool(getattr(self, key)):
+                raise ValueError(f"{key} must be given with policy {policy}, and only with it")
+        return self
+
+
+class Synthesis(Config):
+    """Tool of the second stage; part and clock are those of `hardware`. `timeout_s` is for one candidate."""
+
+    tool: Literal["vivado", "vitis", "yosys"] = "yosys"
+    timeout_s: float = Field(default=7200.0, gt=0)
+
+
+class StudyFile(Config):
+    """A study: what is measured, what is searched, for how long.
+
+    `student`, `quantization` and `training` are the sections of a `Recipe` in which every value
+    may be fixed, a list of choices or a range. The point of reference for the hypervolume has one
+    entry an objective.
+    """
+
+    study: Annotated[str, AfterValidator(_study_name)]
+    description: str = Field(default="", max_length=10_000)
+    dataset: DatasetConfig
+    teacher: TeacherConfig = TeacherConfig()
+    student: Annotated[Config, Searchable(Architecture)] = Field(default_factory=searchable(Architecture))
+    quantization: Annotated[Config, Searchable(Quantization)] = Field(
+        default_factory=searchable(Quantization)
+    )
+    training: Annotated[Config, Searchable(Training)] = Field(default_factory=searchable(Training))
+    objectives: tuple[Metric, ...] = Field(min_length=2, max_length=4)
+    constraints: dict[Metric, Bound] = Field(default_factory=dict)
+    hardware: Hardware = Hardware()
+    sampler: Sampler = Sampler()
+    budget: Budget
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    reference_point: tuple[float, ...] | None = None
+    promotion: Promotion = Promotion()
+    synthesis: Synthesis = Synthesis()
+
+    def recipe_space(self) -> SearchSpace:
+        """Return what this study searches."""
+        sections = {name: getattr(self, name) for name in SearchableRecipe.model_fields}
+        return SearchSpace(SearchableRecipe(**sections))
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Direction of each objective."""
+        return tuple(direction_of(name) for name in self.objectives)
+
+    @property
+    def reference(self) -> tuple[float, ...]:
+        """Point of reference for the hypervolume, an entry an objective: the file's, or the default."""
+        if self.reference_point is not None:
+            return self.reference_point
+        return tuple(float(REFERENCE.get(name, 0)) for name in self.objectives)  # an efficiency counts from 0
+
+    # Complaints about several keys name their own path, because pydantic knows none for them.
+
+    @model_validator(mode="after")
+    def _objectives_make_a_front(self) -> Self:
+        for index, name in enumerate(self.objectives):
+            if name in self.objectives[:index]:
+                raise ValueError(f"objectives: {name} is listed twice")
+        if len(set(self.directions)) < 2:
+            raise ValueError("objectives: needs at least one score to maximize and one cost to minimize")
+        point = self.reference_point
+        if point is not None:
+            if len(point) != len(self.objectives):
+                raise ValueError(
+                    f"reference_point: must have {len(self.objectives)} entries, one an objective"
+                )
+            for name, value in zip(self.objectives, point, strict=True):
+                _check_level("reference_point", name, value)
+        return self
+
+    @model_validator(mode="after")
+    def _constraints_can_be_met(self) -> Self:
+        for name, bound in self.constraints.items():
+            wanted = "max" if direction_of(name) == "minimize" else "min"
+            value = getattr(bound, wanted)
+            if value is None:
+                raise ValueError(
+                    f"constraints.{name}: takes {wanted}, because it is to be {direction_of(name)}d"
+                )
+            _check_level(f"constraints.{name}.{wanted}", name, value)
+        return self
+
+    @model_validator(mode="after")
+    def _recipes_can_be(self) -> Self:
+        space = self.recipe_space()
+        if not self.dataset.source.exposure and space.fixed.get("training.exposure_fraction") != 0:
+            # It would be logged and searched, and applied to nothing.
+            raise ValueError("training.exposure_fraction: must be 0 for a dataset without exposure events")
+        return self
+
+
+def _check_level(path: str, metric: str, value: float) -> None:
+    if direction_of(metric) == "minimize" and value <= 0:
+        raise ValueError(f"{path}: {metric} is a cost, its level must be above 0, not {show(value)}")
+    if direction_of(metric) == "maximize" and not 0 <= value < 1:
+        raise ValueError(
+            f"{path}: {metric} is a score, its level must be from 0 to below 1, not {show(value)}"
+        )
+
+
+# ---- finding and reading ------------------------------------------------------------------------
+
+
+def _study_folders() -> list[Path]:
+    # In a wheel the study files are inside the package; in the repository they lie beside it.
+    here = Path(__file__).resolve().parent
+    return [here / "_studies", here.parent / "studies"]
+
+
+def packaged_studies() -> dict[str, Path]:
+    """Return the study files that come with the package, by name."""
+    for folder in _study_folders():
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {}
+
+
+def find_study_file(name_or_path: str | Path) -> Path:
+    """Return the file of a path, or of the name of a study that comes with the package."""
+    text = str(name_or_path)
+    packaged = packaged_studies()
+    is_path = isinstance(name_or_path, Path) or "/" in text or text.endswith((".yaml", ".yml"))
+    if not is_path and text in packaged:
+        return packaged[text]
+    try:
+        if Path(text).is_file():
+            return Path(text)
+    except ValueError:  # a null byte
+        pass
+    names = f"the studies that come with sweep are {', '.join(packaged)}" if packaged else "give a path"
+    raise StudyFileError(
+        _one_line(f"{text}: there is no such study file{_hint(text, list(packaged))}, {names}")
+    )
+
+
+def load_study_file(path: Path) -> StudyFile:
+    """Return the study of a YAML file; paths in it are relative to its folder."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise StudyFileError(_one_line(f"{path}: cannot be read: {error.strerror or error}")) from None
+    except ValueError:
+        raise StudyFileError(_one_line(f"{path}: is not the name of a file")) from None
+    return parse_study(read_yaml(content, str(path)), path)
+
+
+def parse_study(content: Mapping[str, Any], file: Path) -> StudyFile:
+    """Return the study of plain `content` (what JSON can hold), said to come from `file`."""
+    try:
+        # As JSON, because there a list is a tuple and text a path, while "8" still is not 8.
+        study = StudyFile.model_validate_json(json.dumps(content), strict=True)
+    except ValidationError as invalid:
+        # A misspelt key explains a missing one, not the other way round.
+        errors = sorted(_worth_telling(invalid), key=lambda error: error["type"] != "extra_forbidden")
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise StudyFileError(_one_line(f"{file}: {_describe(errors[0])}") + more) from None
+    try:
+        return cast(StudyFile, _with_absolute_paths(study, file.parent.resolve()))
+    except RuntimeError as error:  # ~somebody who has no home
+        raise StudyFileError(_one_line(f"{file}: {error}")) from None
+
+
+def _with_absolute_paths(value: Any, folder: Path) -> Any:
+    if isinstance(value, Path):
+        return folder / value.expanduser()
+    if isinstance(value, tuple):
+        return tuple(_with_absolute_paths(part, folder) for part in value)
+    if isinstance(value, dict):
+        return {key: _with_absolute_paths(part, folder) for key, part in value.items()}
+    if isinstance(value, BaseModel):
+        parts = {name: getattr(value, name) for name in type(value).model_fields}
+        return value.model_copy(
+            update={name: _with_absolute_paths(part, folder) for name, part in parts.items()}
+        )
+    return value
+
+
+# ---- YAML ---------------------------------------------------------------------------------------
+
+
+class _Refused(Exception):
+    """Something in the YAML that a study file may not hold."""
+
+    def __init__(self, node: Any, what: str) -> None:
+        super().__init__(f"line {node.start_mark.line + 1}: {what}")
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes of YAML 1.2's core types; depth is bounded and aliases are refused."""
+
+    depth = 0
+
+    def compose_node(self, parent: "yaml.Node | None", index: Any) -> "yaml.Node | None":
+        if self.check_event(yaml.AliasEvent):
+            # Nested aliases can stand for more than fits in memory.
+            raise _Refused(self._here(), "an alias (*name), write the value out")
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise _Refused(self._here(), f"nested deeper than {MAX_DEPTH} levels")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def _here(self) -> Any:
+        return self.peek_event()  # type: ignore[no-untyped-call]
+
+
+_Loader.yaml_implicit_resolvers = {}  # not YAML 1.1's, where 1e-7 is text and 1:30 is 90
+_DIGITS = r"[0-9][0-9_]*"
+_SPECIAL = r"\.(?:inf|Inf|INF|nan|NaN|NAN)"
+for _tag, _pattern, _first in (
+    ("null", r"(?:~|null|Null|NULL|)", ["~", "n", "N", ""]),
+    ("bool", r"(?:true|True|TRUE|false|False|FALSE)", list("tTfF")),
+    ("int", r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F]+)", list("-+0123456789")),
+    (
+        "float",
+        rf"[-+]?(?:(?:{_DIGITS}\.[0-9_]*|\.{_DIGITS})(?:[eE][-+]?[0-9]+)?|{_DIGITS}[eE][-+]?[0-9]+|{_SPECIAL})",
+        list("-+0123456789."),
+    ),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), _first)
+
+
+def read_yaml(content: bytes, name: str) -> dict[str, Any]:
+    """Return the mapping that YAML `content` holds, as JSON could; `name` is for messages.
+
+    >>> read_yaml(b"beta: {low: 1e-7, high: 1e-2, log: true}", "file")
+    {'beta': {'low': 1e-07, 'high': 0.01, 'log': True}}
+    """
+    if len(content) > MAX_BYTES:
+        raise StudyFileError(_one_line(f"{name}: is larger than {MAX_BYTES} bytes, which no study file is"))
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise StudyFileError(_one_line(f"{name}: is not UTF-8 text, see byte {error.start}")) from None
+    try:
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+        finally:
+            loader.dispose()
+        if node is None:
+            raise StudyFileError(_one_line(f"{name}: is empty"))
+        if not isinstance(node, yaml.MappingNode):
+            raise _Refused(node, "a study file is a mapping of keys to values, such as 'study: my-study'")
+        return cast(dict[str, Any], _plain(node))
+    except _Refused as refused:
+        raise StudyFileError(_one_line(f"{name}: {refused}")) from None
+    except yaml.MarkedYAMLError as error:
+        raise StudyFileError(_one_line(f"{name}: {_yaml_problem(error, text)}")) from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        # ReaderError for control characters; the others for escapes of characters that are none.
+        raise StudyFileError(_one_line(f"{name}: is not YAML: {error}")) from None
+
+
+def _yaml_problem(error: yaml.MarkedYAMLError, text: str) -> str:
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return f"is not YAML: {error.problem or error.context}"
+    line = text.splitlines()[mark.line] if mark.line < len(text.splitlines()) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return f"line {mark.line + 1}: is indented with a tab, use spaces"
+    return f"line {mark.line + 1}: is not YAML: {error.problem or error.context}"
+
+
+def _plain(node: yaml.Node) -> Any:
+    kind = node.tag.removeprefix("tag:yaml.org,2002:")
+    if isinstance(node, yaml.MappingNode) and kind == "map":
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = _plain(key_node)
+            if not isinstance(key, str):
+                raise _Refused(key_node, f"the key {show(key)} is not text, put it in quotes")
+            if key in found:
+                raise _Refused(key_node, f"the key {show(key)} is given twice")
+            found[key] = _plain(value_node)
+        return found
+    if isinstance(node, yaml.SequenceNode) and kind == "seq":
+        return [_plain(part) for part in node.value]
+    if isinstance(node, yaml.ScalarNode) and kind in ("null", "bool", "int", "float", "str"):
+        return _scalar(node, kind)
+    raise _Refused(node, f"the tag {node.tag} is not known here")
+
+
+def _scalar(node: yaml.ScalarNode, kind: str) -> None | bool | int | float | str:
+    text = cast(str, node.value)
+    try:
+        if kind == "int":
+            number = int(text.replace("_", ""), 16 if "0x" in text else 10)
+            if abs(number) >= 2**63:
+                raise _Refused(node, "a number beyond 64 bits")
+            return number
+        if kind == "float":
+            value = float(text.lower().replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
+            if not math.isfinite(value):
+                raise _Refused(node, f"{text} is not a finite number")
+            return value
+    except ValueError:
+        raise _Refused(node, f"{show(text)} is not a number") from None
+    if kind == "bool":
+        if text.lower() not in ("true", "false"):
+            raise _Refused(node, f"{show(text)} is neither true nor false")
+        return text.lower() == "true"
+    if kind == "null":
+        return None
+    if any(not character.isprintable() and character not in "\n\t " for character in text):
+        raise _Refused(node, "text with control characters")
+    return text
+
+
+# ---- messages -----------------------------------------------------------------------------------
+
+
+def _worth_telling(invalid: ValidationError) -> list[ErrorDetails]:
+    errors = invalid.errors(include_url=False)
+    # A list with a bad entry is called too short as well, for want of that entry.
+    inside = {error["loc"][:-1] for error in errors}
+    return [error for error in errors if error["type"] != "too_short" or error["loc"] not in inside]
+
+
+def _describe(error: ErrorDetails) -> str:
+    path, allowed = _locate(error["loc"])
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        key = str(error["loc"][-1])
+        return f"{path}: unknown key{_hint(key, allowed)}, allowed here: {', '.join(allowed)}"
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        return f"{path}.kind: must be {_either(allowed)}"
+    reason = explain(error)
+    # Validators of the whole file, and the search space, write the path themselves.
+    return f"{path}: {reason}" if path else reason
+
+
+def _locate(location: Sequence[int | str]) -> tuple[str, list[str]]:
+    """Return a location as the file spells it, and what may stand there: keys, or kinds of a union."""
+    path, kind = "", cast(Any, StudyFile)
+    allowed: list[str] = []
+    for part in location:
+        if part == "[key]":
+            continue  # pydantic's mark for "the key, not its value"
+        union = _union(kind)
+        if part in union:
+            kind = union[str(part)]  # pydantic names the kind, the file does not
+            continue
+        path += f"[{part}]" if isinstance(part, int) else ("." if path else "") + _key(part)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            allowed = list(kind.model_fields)
+            field = kind.model_fields.get(str(part))
+            mirrors = (
+                [extra.mirror for extra in field.metadata if isinstance(extra, Searchable)] if field else []
+            )
+            kind = mirrors[0] if mirrors else field.annotation if field else None
+        else:
+            kind = get_args(kind)[-1 if get_origin(kind) is dict else 0] if get_args(kind) else None
+    return path, list(_union(kind)) or allowed
+
+
+def _union(annotation: Any) -> dict[str, type[BaseModel]]:
+    """Return the models of a union by their `kind`; nothing for another annotation."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return {}
+    parts = [part for part in get_args(annotation) if isinstance(part, type) and issubclass(part, BaseModel)]
+    return {str(part.model_fields["kind"].default): part for part in parts if "kind" in part.model_fields}
+
+
+def _key(key: object) -> str:
+    text = str(key)
+    text = text if re.fullmatch(r"[A-Za-z0-9_@-][A-Za-z0-9_.@-]*", text) else json.dumps(text)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _hint(word: str, allowed: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word[:100], allowed, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _either(words: Sequence[str]) -> str:
+    return ", ".join(words[:-1]) + " or " + words[-1]
+
+
+def _one_line(text: str) -> str:
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    line = " ".join(printable.split())
+    return line if len(line) <= 600 else line[:597] + "..."
