@@ -136,6 +136,12 @@ class Budget(Config):
     core_hours: float | None = Field(default=None, gt=0)
 
 
+class Harvest(Config):
+    """How many students a training run gives the study besides its end: at most `points`."""
+
+    points: int = Field(default=8, ge=1, le=1000)
+
+
 class Promotion(Config):
     """Which points of the front become candidates for synthesis, the second stage.
 
@@ -186,6 +192,7 @@ class StudyFile(Config):
     hardware: Hardware = Hardware()
     sampler: Sampler = Sampler()
     budget: Budget
+    harvest: Harvest = Harvest()
     seed: int = Field(default=0, ge=0, lt=2**31)
     reference_point: tuple[float, ...] | None = None
     promotion: Promotion = Promotion()

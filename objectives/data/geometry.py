@@ -27,7 +27,7 @@ REGION_EDGES = TOWER_EDGES[::4]
 #: Solenoid field in tesla, and the inner faces of the ECAL barrel and endcap in metres.
 FIELD = 3.8
 BARREL_RADIUS = 1.29
-ENDCAP_Z = 3.17
+ENDCAP_Z = 3.154
 #: Radius of curvature in metres of a unit charge with 1 GeV of transverse momentum.
 CURVATURE_RADIUS = 1 / (0.299792458 * FIELD)
 

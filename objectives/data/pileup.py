@@ -10,6 +10,7 @@ for their zero suppression; counts and caps are those of the Level-1 trigger pri
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,23 +102,26 @@ class Collisions:
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         return Collisions(offsets, self.cells[entries], self.et[entries])
 
-    def total_et(self) -> NDArray[np.float64]:
-        """Return the transverse energy in GeV of each collision, (n,)."""
-        summed = np.concatenate([[0.0], np.cumsum(self.et, dtype=np.float64)])
+    def sums(self, values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Return the sum over each collision, (n,), of `values` (m,), one for each entry."""
+        summed = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
         return np.diff(summed[self.offsets])
 
 
 class Pool:
     """Inelastic collisions, dealt into `POOL_PARTS` disjoint parts of equal character.
 
-    They are dealt like cards in the order of their energy, back and forth, so that no part has
-    more than its share of hard collisions and parts differ by less than chance would have it.
+    They are dealt like cards, the hardest first, back and forth, so that crossings made from
+    different parts have the same mean energy within 1 % (7 % if left to chance, at 600 a part).
     """
 
     def __init__(self, collisions: Collisions) -> None:
         if len(collisions) < POOL_PARTS:
             raise ValueError(f"a pool needs at least {POOL_PARTS} collisions, not {len(collisions)}")
-        ranked = np.argsort(collisions.total_et(), kind="stable")[::-1]
+        et = collisions.et
+        # What the readout may see of a collision: towers that pile-up can lift over the threshold.
+        likely = collisions.sums(np.where(et > _THRESHOLD[collisions.cells] / 2, et, 0))
+        ranked = np.lexsort([collisions.sums(et), likely])[::-1]
         deal = np.concatenate([np.arange(POOL_PARTS), np.arange(POOL_PARTS)[::-1]])
         owner = np.resize(deal, len(ranked))
         order = np.argsort(owner, kind="stable")

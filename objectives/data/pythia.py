@@ -29,7 +29,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from objectives.config import content_digest
@@ -161,7 +161,7 @@ def generate(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not _complete(folder, config, files):
-            with FileLock(folder / _LOCK_FILE):
+            with _locked(folder / _LOCK_FILE, progress):
                 if not _complete(folder, config, files):
                     _write_text(folder / _SOURCE_FILE, json.dumps(_source(config), indent=1, sort_keys=True))
                     missing = {name: size for name, size in sizes.items() if not files[name].exists()}
@@ -171,6 +171,23 @@ def generate(
             f"cannot write events to {folder} ({error.strerror or error}); free or change it"
         ) from error
     return files
+
+
+@contextmanager
+def _locked(path: Path, progress: Progress) -> Iterator[None]:
+    """Hold the lock file `path`, and say so where somebody else holds it."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting = "waiting for another program that generates these events"
+        progress(waiting, 0, 1)
+        lock.acquire()
+        progress(waiting, 1, 1)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _complete(folder: Path, config: PythiaSource, files: Mapping[str, Path]) -> bool:
@@ -256,7 +273,7 @@ def _prepare_pool(config: PythiaSource, folder: Path, tables: Tables, run: "Run"
     pool = Collisions.concatenate(parts)
     temporary = path.with_suffix(".part.npz")
     np.savez(temporary, offsets=pool.offsets, cells=pool.cells, et=pool.et)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 @functools.lru_cache(maxsize=1)
@@ -379,7 +396,7 @@ def _start(card: str, seed: int, tables: Tables) -> Any:
 def _pythia8() -> Any:
     # Imported late: 20 MB of library that a reader of finished files has no use for.
     try:
-        import pythia8mc  # type: ignore[import-not-found]
+        import pythia8mc
     except ImportError as error:
         raise GenerationError(
             f"pythia8mc cannot be imported ({error}); install it to generate events"
@@ -397,7 +414,7 @@ def _pythia_version() -> str:
 def _write_text(path: Path, text: str) -> None:
     temporary = path.with_suffix(".part")
     temporary.write_text(text)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 class Run:

@@ -19,7 +19,7 @@ def beta(schedule: BetaSchedule, epoch: int, epochs: int) -> float:
     """Return HGQ's beta of `epoch` (from 0); the last epoch has `final`."""
     if schedule.schedule == "constant":
         return schedule.final
-    start = schedule.warm_up * epochs
-    length = max(epochs - 1 - start, 1e-9)
-    done = min(max((epoch - start) / length, 0.0), 1.0)
+    last = epochs - 1
+    start = schedule.warm_up * last
+    done = 1.0 if epoch >= last else max((epoch - start) / (last - start), 0.0)
     return schedule.initial * (schedule.final / schedule.initial) ** done

@@ -21,7 +21,7 @@ Floats = NDArray[np.floating[Any]]
 Judge = Callable[[Floats], Mapping[str, float]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Snapshot:
     """A student at the end of one epoch (from 0), with its figures on the way, before calibration."""
 
@@ -41,10 +41,14 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What a run left: its snapshots, fewest EBOPs first, and the epoch at which the student died."""
+    """What a run left: its non-dominated snapshots, fewest EBOPs first, and how it ended.
+
+    `end` is the student after the last epoch, dominated or not; a student that died at `died_at`
+    has none.
+    """
 
     snapshots: list[Snapshot]
-    epochs: int
+    end: Snapshot | None
     died_at: int | None
 
 
@@ -65,7 +69,6 @@ def run_trajectory(
     training = recipe.training
     trainer.start(recipe.quantization, seed)
     front: list[Snapshot] = []
-    died_at = None
     for epoch in range(training.epochs):
         beta = schedule.beta(training.beta, epoch, training.epochs)
         order = epoch_order(
@@ -82,16 +85,18 @@ def run_trajectory(
                 f"training diverged in epoch {epoch} (loss {loss}): lower training.learning_rate"
             )
         if outputs.min() == outputs.max():
-            died_at = epoch
-            break
+            return Trajectory(_by_ebops(front), None, epoch)
         scores = judge(outputs)
         if on_epoch is not None:
             on_epoch(epoch, loss, scores, ebops)
-        newcomer = Snapshot(epoch, beta, loss, tuple(scores.values()), ebops, [])
+        newcomer = Snapshot(epoch, beta, loss, tuple(scores.values()), ebops, trainer.state())
         if not any(kept.dominates(newcomer) for kept in front):
-            newcomer = Snapshot(epoch, beta, loss, newcomer.scores, ebops, trainer.state())
             front = [kept for kept in front if not newcomer.dominates(kept)] + [newcomer]
-    return Trajectory(sorted(front, key=lambda s: s.ebops), epoch + 1, died_at)
+    return Trajectory(_by_ebops(front), newcomer, None)
+
+
+def _by_ebops(snapshots: list[Snapshot]) -> list[Snapshot]:
+    return sorted(snapshots, key=lambda snapshot: snapshot.ebops)
 
 
 def epoch_order(

@@ -1,0 +1,234 @@
+"""The command line: thin, and the roof over everything else."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from objectives.errors import CicadaError
+from sweep import home
+
+app = typer.Typer(
+    name="sweep",
+    help="Search quantized CICADA students: anomaly AUC against FPGA cost.\n\n"
+    "Begin with `sweep run quickstart`: it generates collisions, trains a teacher, searches students"
+    " and shows the front.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at and make region data in CICADA's h5 layouts.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A study file, or the name of one that comes with sweep.")
+]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="The name of a study, or its file.")]
+StorageOption = Annotated[
+    str | None,
+    typer.Option("--storage", metavar="URL", help="Database of studies.  [env: SWEEP_STORAGE; default: in SWEEP_HOME]"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command()
+def run(
+    study: StudyArgument,
+    storage: StorageOption = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes.  [default: one for each core]")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Training runs in all, instead of the file's budget.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the front as JSON at the end.")] = False,
+) -> None:
+    """Create or resume a study and work on it here until its budget is spent.
+
+    Safe to stop at any time: the same command goes on where it was.
+    """
+    from sweep.display import Display
+    from sweep.front import front_of
+    from sweep.local import run_here
+    from sweep.slots import Slots
+    from sweep.storage import masked, open_storage
+    from sweep.study import create_or_resume
+    from sweep.study_file import find_study_file, load_study_file
+    from sweep.tables import print_front
+    from sweep.worker_name import worker_name
+
+    console = Console(stderr=as_json)
+    file = load_study_file(find_study_file(study))
+    if trials is not None:
+        file = file.model_copy(update={"budget": file.budget.model_copy(update={"trials": trials})})
+    url = storage or home.default_storage()
+    database = open_storage(url)
+    made, resumed = create_or_resume(database, file)
+    slots = Slots(database.engine, made.id, worker_name())
+    done, budget = slots.done(), file.budget.trials
+    if done >= budget:
+        console.print(f"Study {made.name} is done: {done} of {budget} runs. `--trials N` adds more.", highlight=False)
+    else:
+        state = f"goes on after {done} of" if resumed else "begins:"
+        console.print(f"Study {made.name} {state} {budget} runs, in {masked(url)}", highlight=False, soft_wrap=True)
+        with Display(console, budget, done) as display:
+            try:
+                run_here(made, database, url, workers or os.cpu_count() or 1, display)
+            except KeyboardInterrupt:
+                console.print(f"Stopped. `sweep run {study}` goes on where this was.", highlight=False)
+                raise typer.Exit(130) from None
+    front = front_of(made)
+    if as_json:
+        _print_json(front.as_json())
+    else:
+        print_front(console, front)
+
+
+@app.command()
+def status(study: StudyName, storage: StorageOption = None, as_json: JsonOption = False) -> None:
+    """Show how far a study is: runs, points, front, and what went wrong."""
+    from sweep.status import status_of
+    from sweep.tables import print_status
+
+    result = status_of(_open_study(study, storage))
+    if as_json:
+        _print_json(result)
+    else:
+        print_status(Console(), result)
+
+
+@app.command()
+def front(
+    study: StudyName,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Write the front as a figure (HTML) there.")] = None,
+) -> None:
+    """Show a study's Pareto front: its feasible points that no other beats in every objective."""
+    from sweep.front import front_of
+    from sweep.tables import print_front, write_csv
+
+    result = front_of(_open_study(study, storage))
+    if plot is not None:
+        from dashboards.front_figure import write_figure
+
+        write_figure(result, plot)
+    if as_json:
+        _print_json(result.as_json())
+    elif csv:
+        write_csv(sys.stdout, result)
+    else:
+        print_front(Console(), result)
+
+
+@data_app.command("inspect")
+def data_inspect(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="CICADA h5 files.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what region files hold: events, zeros, energies, flags."""
+    from objectives.data.inspect import summarize
+    from sweep.tables import print_files
+
+    summaries = [summarize(file) for file in files]
+    if as_json:
+        _print_json([s.as_json() for s in summaries])
+    else:
+        print_files(Console(), summaries)
+
+
+@data_app.command("validate")
+def data_validate(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="CICADA h5 files.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Check every event of region files; the exit code is 1 if one is bad."""
+    from objectives.data.inspect import validate
+
+    problems = validate(files)
+    if as_json:
+        _print_json([{"path": str(p.path), "problem": p.message} for p in problems])
+    else:
+        for problem in problems:
+            print(problem.message)
+        print(f"{len(files) - len({p.path for p in problems})} of {len(files)} files are good")
+    raise typer.Exit(1 if problems else 0)
+
+
+@data_app.command("generate")
+def data_generate(
+    study: StudyArgument,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes.  [default: one for each core]")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Generate the collisions of a study's dataset with Pythia, and say where they are."""
+    from objectives.data.config import PythiaSource
+    from objectives.data.pythia import generate
+    from sweep.display import Display
+    from sweep.errors import StudyError
+    from sweep.messages import Working
+    from sweep.study_file import find_study_file, load_study_file
+
+    source = load_study_file(find_study_file(study)).dataset.source
+    if not isinstance(source, PythiaSource):
+        raise StudyError(f"{study}: its dataset comes from files; only `kind: pythia` is generated")
+    with Display(Console(stderr=True), 0, 0) as display:
+        files = generate(
+            source,
+            home.data_cache(),
+            processes=processes or os.cpu_count() or 1,
+            progress=lambda what, done, total: display.show(Working("preparation", None, what, done, total)),
+        )
+    if as_json:
+        _print_json({name: str(path) for name, path in files.items()})
+    else:
+        for name, path in files.items():
+            print(f"{name:14} {path}")
+
+
+@app.command()
+def doctor(storage: StorageOption = None, as_json: JsonOption = False) -> None:
+    """Tell what is installed and reachable here, and what to do about what is not."""
+    from sweep.doctor import examine
+    from sweep.tables import print_findings
+
+    findings = examine(storage or home.default_storage())
+    if as_json:
+        _print_json([f.as_json() for f in findings])
+    else:
+        print_findings(Console(), findings)
+    raise typer.Exit(1 if any(f.status == "broken" for f in findings) else 0)
+
+
+def _open_study(name: str, storage: str | None) -> Any:
+    from sweep.storage import open_storage
+    from sweep.study import load
+    from sweep.study_file import load_study_file
+
+    if name.endswith((".yaml", ".yml")):
+        name = load_study_file(Path(name)).study
+    return load(open_storage(storage or home.default_storage(), create=False), name)
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=2, allow_nan=False))
+
+
+def main() -> None:
+    """Entry point of `sweep`: an error is one line on standard error, with a non-zero exit code."""
+    try:
+        app()
+    except CicadaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # `sweep front … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

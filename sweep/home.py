@@ -1,0 +1,32 @@
+"""Where runs and caches are kept on this machine: the folder `SWEEP_HOME`."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def home() -> Path:
+    """Return the folder of runs and caches: `SWEEP_HOME`, or the user's data folder."""
+    chosen = os.environ.get("SWEEP_HOME")
+    return Path(chosen).expanduser().resolve() if chosen else platformdirs.user_data_path("cicada-sweep")
+
+
+def default_storage() -> str:
+    """Return the URL of the database: `SWEEP_STORAGE`, or an SQLite file in `home()`."""
+    return os.environ.get("SWEEP_STORAGE") or f"sqlite:///{home() / 'sweep.db'}"
+
+
+def data_cache() -> Path:
+    """Generated collisions, by content."""
+    return home() / "data"
+
+
+def teacher_cache() -> Path:
+    """Trained teachers and their targets, by content."""
+    return home() / "teachers"
+
+
+def students_folder(study: str) -> Path:
+    """The measured students of a study, a folder each, by design."""
+    return home() / "studies" / study / "students"

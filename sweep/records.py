@@ -1,0 +1,73 @@
+"""What a trial says about its student: the user attributes of runs and points."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from objectives.costs.adder_graph import AdderGraph
+from objectives.measurement import Point
+from objectives.recipe import Recipe
+
+#: Packages that a saved student depends on.
+PACKAGES = ("cicada-sweep", "hgq2", "alkaid", "keras", "tensorflow", "optuna")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that decide what a student is."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def point_attributes(
+    point: Point, *, epoch: int, beta: float, loss: float, design: str, student: str
+) -> dict[str, Any]:
+    """Return what a measured student's trial records; `student` is its folder's name."""
+    return {
+        "epoch": epoch,
+        "beta": beta,
+        "loss": loss,
+        "validation": point.validation.as_json(),
+        "test": point.test.as_json(),
+        "cost": point.cost.as_json(),
+        "design": design,
+        "student": student,
+    }
+
+
+def constraint_values(constraints: Mapping[str, Any], point: Point) -> dict[str, float]:
+    """Return each constraint as Optuna wants it: kept when at most 0."""
+    result = {}
+    for name, bound in constraints.items():
+        value = point.metric(name)
+        result[name] = value - bound.max if bound.max is not None else bound.min - value
+    return result
+
+
+def save_student(
+    folder: Path, name: str, model: Any, graph: AdderGraph, recipe: Recipe, attributes: Mapping[str, Any]
+) -> Path:
+    """Write one student into `folder`/`name`, whole or not at all, and return that folder.
+
+    It holds the Keras model, its adder graph as alkaid reads it, and what is known about it.
+    """
+    final = folder / name
+    if final.exists():
+        return final
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder))
+    try:
+        model.save(temporary / "student.keras")
+        graph.logic.save(temporary / "adder_graph.json.gz")
+        about = {"recipe": recipe.model_dump(mode="json"), "versions": versions(), **attributes}
+        (temporary / "student.json").write_text(json.dumps(about, indent=1))
+        os.replace(temporary, final)
+    except OSError:
+        if not final.exists():  # otherwise another worker has written the same student
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return final

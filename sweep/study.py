@@ -1,0 +1,111 @@
+"""A study in the database: an Optuna study that carries its study file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from sweep.errors import StudyError
+from sweep.study_file import StudyFile
+
+#: User attribute of the Optuna study that holds the study file.
+STUDY_FILE = "sweep:study_file"
+#: Sections that may change when a study goes on; they decide nothing about a student that is there.
+MAY_CHANGE = ("budget", "description", "promotion", "synthesis", "sampler", "reference_point")
+
+
+@dataclass(frozen=True)
+class Study:
+    """An Optuna study with its study file."""
+
+    file: StudyFile
+    optuna: optuna.Study
+
+    @property
+    def name(self) -> str:
+        return self.file.study
+
+    @property
+    def id(self) -> int:
+        return int(self.optuna._study_id)
+
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """Return all trials, or those in the given states, in order of their numbers."""
+        return self.optuna.get_trials(deepcopy=False, states=states or None)
+
+    def runs(self) -> list[FrozenTrial]:
+        """Return the training runs."""
+        return [t for t in self.trials() if t.user_attrs.get("role") == "run"]
+
+    def points(self) -> Iterator[FrozenTrial]:
+        """Yield every measured student: harvested epochs and the ends of runs."""
+        return (t for t in self.trials(TrialState.COMPLETE) if "cost" in t.user_attrs)
+
+
+def create_or_resume(storage: RDBStorage, file: StudyFile) -> tuple[Study, bool]:
+    """Return the study of `file` and whether it was there before.
+
+    Raises StudyError when a study of that name was made from another file.
+    """
+    try:
+        study = optuna.create_study(
+            study_name=file.study,
+            storage=storage,
+            directions=list(file.directions),
+            sampler=optuna.samplers.RandomSampler(seed=file.seed),
+        )
+    except optuna.exceptions.DuplicatedStudyError:
+        known = load(storage, file.study)
+        changed = _changed_sections(known.file, file)
+        if changed:
+            raise StudyError(
+                f"study {file.study!r} is in the database with another {', '.join(changed)};"
+                " give this one a name of its own (`study:`), or go on with the file that it was made from"
+            ) from None
+        _write_file(known.optuna, file)
+        return Study(file, known.optuna), True
+    study.set_metric_names(list(file.objectives))
+    _write_file(study, file)
+    return Study(file, study), False
+
+
+def load(storage: RDBStorage, name: str) -> Study:
+    """Return the study called `name`; raises StudyError when there is none, or it is not of this program."""
+    try:
+        study = optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler(seed=0))
+    except KeyError:
+        names = ", ".join(optuna.get_all_study_names(storage)) or "none"
+        raise StudyError(f"study {name!r} is not in the database (there: {names}); `sweep run` makes one") from None
+    text = study.user_attrs.get(STUDY_FILE)
+    if text is None:
+        raise StudyError(f"study {name!r} was not made by sweep; choose another name")
+    return Study(StudyFile.model_validate_json(text, strict=True), study)
+
+
+def _write_file(study: optuna.Study, file: StudyFile) -> None:
+    study.set_user_attr(STUDY_FILE, file.model_dump_json())
+
+
+def _changed_sections(old: StudyFile, new: StudyFile) -> list[str]:
+    mine, theirs = (file.model_dump(mode="json", exclude=set(MAY_CHANGE)) for file in (new, old))
+    return [name for name in mine if mine[name] != theirs[name]]
+
+
+def sampler_for(file: StudyFile, slot: int, finished_runs: int) -> optuna.samplers.BaseSampler:
+    """Return the study's sampler for the run in `slot`.
+
+    Its seed comes from the study's and the slot, so no two workers draw the same numbers. The first
+    runs are random whatever was harvested: the points of one trajectory say little about the rest.
+    """
+    seed = (file.seed * 1_000_003 + slot) % 2**32
+    settings = file.sampler
+    if settings.name == "random" or finished_runs < settings.startup_trials:
+        return optuna.samplers.RandomSampler(seed=seed)
+    if settings.name == "tpe":
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=1, constant_liar=True)
+    kinds: dict[str, Any] = {"nsga2": optuna.samplers.NSGAIISampler, "nsga3": optuna.samplers.NSGAIIISampler}
+    sampler: optuna.samplers.BaseSampler = kinds[settings.name](seed=seed, population_size=settings.population)
+    return sampler

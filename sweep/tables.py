@@ -1,0 +1,126 @@
+"""Results as tables for the terminal and as CSV."""
+
+import csv
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+from objectives.data.inspect import FileSummary
+from sweep.doctor import Finding
+from sweep.front import Front
+
+#: Latency that CICADA has in practice, in ns.
+LATENCY_BUDGET_NS = 200
+
+
+def print_front(console: Console, front: Front) -> None:
+    """Print the front's points, cheapest first, with test figures beside validation figures."""
+    points = front.as_json()["points"]
+    if not points:
+        console.print(f"Study {front.study.name} has no feasible point yet.", highlight=False)
+        return
+    table = Table(title=f"Front of {front.study.name}: {len(points)} points", title_justify="left")
+    for name in ("trial", "run", "epoch", "LUT", "FF", "ns", "EBOPs"):
+        table.add_column(name, justify="right")
+    table.add_column("mean AUC\nvalidation", justify="right")
+    table.add_column("mean AUC\ntest (68 %)", justify="right")
+    for signal in points[0]["test"]["auc"]:
+        table.add_column(f"{signal}\ntest", justify="right")
+    for point in points:
+        cost, test = point["cost"], point["test"]
+        low, high = test["intervals"]["mean_auc"]
+        table.add_row(
+            str(point["trial"]),
+            "·" if point["parent"] is None else str(point["parent"]),
+            str(point["epoch"]),
+            f"{cost['lut']:,.0f}",
+            f"{cost['ff']:,}",
+            f"{cost['latency_ns']:g}",
+            f"{cost['ebops']:,}",
+            f"{point['validation']['mean_auc']:.4f}",
+            f"{test['mean_auc']:.4f} ({low:.3f}–{high:.3f})",
+            *(f"{auc:.3f}" for auc in test["auc"].values()),
+        )
+    console.print(table)
+    rate, passing = points[0]["test"]["rate_khz"], max(p["test"]["passing"] for p in points)
+    console.print(
+        f"LUT, FF and latency: estimated from the adder graph (alkaid) at {front.study.file.hardware.clock_ns:g} ns."
+        f" Hypervolume {front.hypervolume:,.1f}."
+        f" The {rate:g} kHz threshold rests on at most {passing} zero-bias test events.",
+        highlight=False,
+    )
+    console.print(f"Students: {points[0]['student'].rpartition('/')[0]}", highlight=False, soft_wrap=True)
+
+
+def write_csv(stream: TextIO, front: Front) -> None:
+    """Write the front as CSV, one point a row."""
+    writer = csv.writer(stream, lineterminator="\n")
+    points = front.as_json()["points"]
+    signals = list(points[0]["test"]["auc"]) if points else []
+    cost = ("lut", "ff", "dsp", "ebops", "latency_ns", "hls_lut", "hls_dsp")
+    writer.writerow(
+        ["trial", "parent", "epoch", "validation_mean_auc", "test_mean_auc"]
+        + [f"test_auc_{s}" for s in signals]
+        + [*cost, "student"]
+    )
+    for p in points:
+        writer.writerow(
+            [p["trial"], p["parent"], p["epoch"], p["validation"]["mean_auc"], p["test"]["mean_auc"]]
+            + [p["test"]["auc"][s] for s in signals]
+            + [*(p["cost"][c] for c in cost), p["student"]]
+        )
+
+
+def print_status(console: Console, status: dict[str, Any]) -> None:
+    """Print what `sweep status` found."""
+    runs = status["runs"]
+    left = status["core_seconds_left"]
+    console.print(
+        f"Study {status['study']}: {runs['done']} of {runs['budget']} runs done, {len(runs['running'])} under way,"
+        f" {status['points']} points, {status['front']} on the front (hypervolume {status['hypervolume']:,.1f}).",
+        highlight=False,
+    )
+    console.print(
+        f"{status['core_seconds']:,.0f} core-seconds spent"
+        + (f", about {left:,.0f} to go." if left is not None and left > 0 else "."),
+        highlight=False,
+    )
+    for holder in runs["running"]:
+        lost = " — its lease ran out; the next worker takes it over" if holder["abandoned"] else ""
+        console.print(
+            f"  run in slot {holder['slot']}: {holder['worker']}, attempt {holder['attempt']}{lost}", highlight=False
+        )
+    for problem in status["problems"]:
+        console.print(f"  trial {problem['trial']}: {problem['problem']}", highlight=False, markup=False)
+
+
+def print_files(console: Console, files: Sequence[FileSummary]) -> None:
+    """Print a table of region files."""
+    table = Table()
+    for name in ("file", "layout", "events", "zeros", "total ET 50 %", "95 %", "99 %", "max ET 50 %", "95 %", "99 %"):
+        table.add_column(name, justify="left" if name in ("file", "layout") else "right")
+    table.add_column("saturated", justify="right")
+    table.add_column("flags")
+    for f in files:
+        table.add_row(
+            f.path.name,
+            f.layout,
+            f"{f.events:,}",
+            f"{f.zero_fraction:.1%}",
+            *(f"{q:g}" for q in f.total_et),
+            *(f"{q:g}" for q in f.max_et),
+            f"{f.saturated_fraction:.2%}",
+            ", ".join(f.flags),
+        )
+    console.print(table)
+
+
+def print_findings(console: Console, findings: Sequence[Finding]) -> None:
+    """Print what `sweep doctor` found."""
+    signs = {"ok": "[green]ok[/]", "absent": "[yellow]--[/]", "broken": "[red]broken[/]"}
+    table = Table(show_header=False, box=None)
+    for f in findings:
+        table.add_row(signs[f.status], f.what, f.found, f.advice)
+    console.print(table)

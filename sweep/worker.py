@@ -1,0 +1,352 @@
+"""A worker: claims runs of a study, trains them, and puts their points into the study."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from objectives.costs.adder_graph import AdderGraph
+from objectives.costs.compiler import Compiler, compiler
+from objectives.data.dataset import Dataset, load_dataset
+from objectives.errors import CostError, TrainingError
+from objectives.measurement import Point, all_events, measure_point, split_outputs
+from objectives.recipe import Recipe
+from objectives.scores import score
+from objectives.students.network import QuantizedNetwork
+from objectives.teacher import Teacher, load_teacher
+from objectives.training.trainer import GraphKey, Trainer, TrainingData
+from objectives.training.trajectory import Snapshot, Trajectory, run_trajectory, thin
+from sweep import home, records
+from sweep.messages import Message, Noticed, PointFound, RunEnded, Working
+from sweep.slots import Claim, Slots
+from sweep.study import Study, sampler_for
+from sweep.study_file import SCORES, trigger_rate_khz
+from sweep.worker_name import worker_name
+
+#: Draws after which a space counts as exhausted.
+MAX_DRAWS = 50
+
+Tell = Callable[[Message], None]
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """What a run gave the study: how many points, the values of its own end, and what went wrong."""
+
+    points: int
+    end: list[float] | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A calibrated student whose adder graph is being compiled."""
+
+    snapshot: Snapshot
+    network: QuantizedNetwork
+    outputs: np.ndarray[Any, Any]
+    ebops: int
+    graph: Future[Any]
+
+
+class Worker:
+    """One process that trains; compiled graphs and resident data are kept from run to run."""
+
+    def __init__(self, study: Study, tell: Tell) -> None:
+        self.study = study
+        self.tell = tell
+        self.name = worker_name()
+        self.space = study.file.recipe_space()
+        self.slots = Slots(study.optuna._storage._backend.engine, study.id, self.name)
+        self.scores = [name for name in study.file.objectives if _is_score(name)]
+        rates = [r for name in study.file.objectives if (r := trigger_rate_khz(name)) is not None]
+        self.rate_khz = rates[0] if rates else 3.0
+        self._trainers: dict[GraphKey, Trainer] = {}
+        self._dataset: Dataset | None = None
+        self._data: TrainingData | None = None
+        self._teacher: Teacher | None = None
+
+    def work(self) -> int:
+        """Take runs until the budget is spent; return how many this worker ended."""
+        ended = 0
+        with compiler(self.study.file.hardware) as graphs:
+            while (claim := self.slots.claim(self.study.file.budget.trials)) is not None:
+                with self._held(claim):
+                    ended += self._run(claim, graphs)
+        return ended
+
+    @contextmanager
+    def _held(self, claim: Claim) -> Iterator[None]:
+        try:
+            with self.slots.held(claim):
+                yield
+        except BaseException:
+            self.slots.release(claim)
+            raise
+
+    # --- one run -----------------------------------------------------------------------------
+
+    def _run(self, claim: Claim, graphs: Compiler) -> bool:
+        started = time.monotonic()
+        trial = self._trial_of(claim)
+        if trial is None:
+            self.tell(Noticed(self.name, "every configuration of this search space has been tried"))
+            return self.slots.finish(claim)
+        recipe = self.space.resolve(trial.params)
+        seed = _training_seed(self.study.file.seed, claim.slot)
+        try:
+            trainer = self._trainer(recipe, trial.number)
+            trajectory = run_trajectory(
+                trainer, recipe, seed, self._judge, on_epoch=self._epoch_teller(trial.number, recipe)
+            )
+            harvest = self._harvest(trial, recipe, trainer, trajectory, graphs)
+        except TrainingError as error:
+            harvest = Harvest(0, None, str(error))
+        seconds = time.monotonic() - started
+        if not self.slots.renew(claim):
+            self.tell(Noticed(self.name, f"run {trial.number} was taken over by another worker; result dropped"))
+            return False
+        self._end(trial, harvest, seconds)
+        self.tell(RunEnded(self.name, trial.number, harvest.points, seconds, harvest.problem))
+        return self.slots.finish(claim)
+
+    def _trial_of(self, claim: Claim) -> Trial | None:
+        """Return the claim's trial, begun by an earlier attempt or drawn now; None if nothing new is left."""
+        if claim.trial_id is not None:
+            return Trial(self.study.optuna, claim.trial_id)
+        self._fail_orphans()
+        known = {t.user_attrs["digest"] for t in self.study.runs()}
+        self.study.optuna.sampler = sampler_for(self.study.file, claim.slot, len(known))
+        for _ in range(MAX_DRAWS):
+            trial = self.study.optuna.ask()
+            recipe = self.space.suggest(trial)
+            if recipe.digest() not in known:
+                trial.set_user_attr("role", "run")
+                trial.set_user_attr("digest", recipe.digest())
+                trial.set_user_attr("slot", claim.slot)
+                trial.set_user_attr("seed", _training_seed(self.study.file.seed, claim.slot))
+                trial.set_user_attr("recipe", recipe.model_dump(mode="json"))
+                self.slots.begin(claim, trial._trial_id)
+                return trial
+            trial.set_user_attr("problem", "drawn before; not trained again")
+            self.study.optuna.tell(trial, state=TrialState.FAIL)
+        return None
+
+    def _fail_orphans(self) -> None:
+        """Close trials whose worker died between drawing them and noting them in its slot."""
+        owned = self.slots.trial_ids()
+        for trial in self.study.trials(TrialState.RUNNING):
+            age = time.time() - trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+            if trial._trial_id not in owned and age > 300:
+                self.study.optuna.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def _trainer(self, recipe: Recipe, run: int) -> Trainer:
+        key = GraphKey.of(recipe)
+        if key not in self._trainers:
+            self.tell(Working(self.name, run, "compiling", 0, 1))
+            self._trainers[key] = Trainer(recipe, self._training_data())
+        return self._trainers[key]
+
+    def _harvest(
+        self, trial: Trial, recipe: Recipe, trainer: Trainer, trajectory: Trajectory, graphs: Compiler
+    ) -> Harvest:
+        """Measure the run's students and put them into the study."""
+        problem = None
+        if trajectory.died_at is not None:
+            trial.set_user_attr("died_at", trajectory.died_at)
+            problem = f"the student died in epoch {trajectory.died_at} (constant score): beta is too high for it"
+        end_values, count = None, 0
+        finished = self._calibrate(trial, trainer, trajectory, graphs)
+        for number, student in enumerate(finished):
+            self.tell(Working(self.name, trial.number, "measuring", number, len(finished)))
+            is_end = student.snapshot is trajectory.end
+            try:
+                graph = graphs.result(student.graph)
+                point = self._measure(student, graph)
+            except CostError as error:
+                if is_end:
+                    problem = str(error)
+                else:
+                    self._add_failed(trial, student.snapshot, str(error))
+                continue
+            attributes = self._save(trial, recipe, trainer, student, graph, point)
+            if is_end:
+                end_values = [point.metric(name) for name in self.study.file.objectives]
+                self._record_end(trial, point, attributes)
+            else:
+                self._add_point(trial, student.snapshot, point, attributes)
+            count += 1
+        return Harvest(count, end_values, problem)
+
+    def _calibrate(
+        self, trial: Trial, trainer: Trainer, trajectory: Trajectory, graphs: Compiler
+    ) -> list[Finished]:
+        """Calibrate the students worth measuring, while those before them are compiled."""
+        chosen = thin(trajectory.snapshots, self.study.file.harvest.points)
+        if trajectory.end is not None and trajectory.end not in chosen:
+            chosen = [trajectory.end, *chosen]
+        finished = []
+        for number, snapshot in enumerate(chosen):
+            self.tell(Working(self.name, trial.number, "calibrating", number, len(chosen)))
+            trainer.load(snapshot.state)
+            network, outputs, ebops = trainer.finish()
+            finished.append(Finished(snapshot, network, outputs, ebops, graphs.submit(network)))
+        return finished
+
+    def _measure(self, student: Finished, graph: AdderGraph) -> Point:
+        dataset = self._events()
+        return measure_point(
+            student.network,
+            graph,
+            student.outputs,
+            student.ebops,
+            dataset.validation,
+            dataset.test,
+            rate_khz=self.rate_khz,
+        )
+
+    def _save(
+        self,
+        trial: Trial,
+        recipe: Recipe,
+        trainer: Trainer,
+        student: Finished,
+        graph: AdderGraph,
+        point: Point,
+    ) -> dict[str, Any]:
+        """Write the student to disk and return what its trial records of it."""
+        trainer.load(student.snapshot.state)
+        trainer.finish()
+        design = student.network.digest()
+        attributes = records.point_attributes(
+            point,
+            epoch=student.snapshot.epoch,
+            beta=student.snapshot.beta,
+            loss=student.snapshot.loss,
+            design=design,
+            student=f"{trial.number}-{student.snapshot.epoch}-{design}",
+        )
+        folder = home.students_folder(self.study.name)
+        records.save_student(folder, attributes["student"], trainer.model, graph, recipe, attributes)
+        return attributes
+
+    # --- the study ---------------------------------------------------------------------------
+
+    def _record_end(self, trial: Trial, point: Point, attributes: Mapping[str, Any]) -> None:
+        """Let the run's own trial be the point at its end."""
+        for name, value in attributes.items():
+            trial.set_user_attr(name, value)
+        for name, value in records.constraint_values(self.study.file.constraints, point).items():
+            if name not in trial.constraints:  # set by an earlier attempt, to the same value
+                trial.set_constraint(name, value)
+        self._tell_point(trial.number, trial.number, attributes["epoch"], point)
+
+    def _add_point(
+        self, trial: Trial, snapshot: Snapshot, point: Point, attributes: Mapping[str, Any]
+    ) -> None:
+        """Put a harvested epoch into the study as a finished trial of its own."""
+        number = self._add_child(
+            trial,
+            snapshot,
+            attributes,
+            values=[point.metric(name) for name in self.study.file.objectives],
+            constraints=records.constraint_values(self.study.file.constraints, point),
+        )
+        self._tell_point(number, trial.number, snapshot.epoch, point)
+
+    def _tell_point(self, number: int, run: int, epoch: int, point: Point) -> None:
+        shown = " · ".join(f"{name} {point.metric(name):.4g}" for name in self.study.file.objectives)
+        self.tell(PointFound(self.name, number, run, epoch, shown))
+
+    def _add_failed(self, trial: Trial, snapshot: Snapshot, problem: str) -> None:
+        attributes = {"epoch": snapshot.epoch, "beta": snapshot.beta, "problem": problem}
+        self._add_child(trial, snapshot, attributes, state=TrialState.FAIL)
+        self.tell(Noticed(self.name, f"run {trial.number}, epoch {snapshot.epoch}: {problem}"))
+
+    def _add_child(
+        self, trial: Trial, snapshot: Snapshot, attributes: Mapping[str, Any], **more: Any
+    ) -> int:
+        """Add a harvested epoch as a trial, unless an earlier attempt has; return its number."""
+        known = self._child(trial.number, snapshot.epoch)
+        if known is None:
+            # A beta that the space cannot express belongs to no parameters that the sampler knows.
+            params = self.space.params_at_beta(trial.params, snapshot.beta) or {}
+            child = create_trial(
+                params=params,
+                distributions={name: self.space.distributions[name] for name in params},
+                user_attrs={"role": "point", "parent": trial.number, **attributes},
+                **more,
+            )
+            self.study.optuna.add_trial(child)
+            known = self._child(trial.number, snapshot.epoch)
+        return -1 if known is None else known.number
+
+    def _child(self, parent: int, epoch: int) -> FrozenTrial | None:
+        wanted = {"role": "point", "parent": parent, "epoch": epoch}.items()
+        return next((t for t in self.study.trials() if wanted <= t.user_attrs.items()), None)
+
+    def _end(self, trial: Trial, harvest: Harvest, seconds: float) -> None:
+        trial.set_user_attr("core_seconds", seconds)
+        trial.set_user_attr("versions", records.versions())
+        if harvest.end is None or harvest.problem is not None:
+            trial.set_user_attr("problem", harvest.problem or "no student of this run could be measured")
+            self.study.optuna.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        else:
+            self.study.optuna.tell(trial, harvest.end, skip_if_finished=True)
+
+    # --- data --------------------------------------------------------------------------------
+
+    def _events(self) -> Dataset:
+        if self._dataset is None:
+            self._dataset = load_dataset(self.study.file.dataset, home.data_cache(), processes=1)
+        return self._dataset
+
+    def _training_data(self) -> TrainingData:
+        if self._data is None:
+            self._data = training_data(
+                self._events(), load_teacher(self.study.file.teacher, self._events(), home.teacher_cache())
+            )
+        return self._data
+
+    def _judge(self, outputs: np.ndarray[Any, Any]) -> dict[str, float]:
+        scores = score(*split_outputs(self._events().validation, outputs), rate_khz=self.rate_khz)
+        known = {"mean_auc": scores.mean_auc, "worst_auc": scores.worst_auc}
+        return {name: known.get(name, scores.mean_efficiency) for name in self.scores}
+
+    def _epoch_teller(self, run: int, recipe: Recipe) -> Callable[..., None]:
+        def tell(epoch: int, loss: float, scores: Mapping[str, float], ebops: int) -> None:
+            best = " · ".join(f"{name} {value:.3f}" for name, value in scores.items())
+            self.tell(
+                Working(
+                    self.name, run, "training", epoch + 1, recipe.training.epochs, f"{best} · {ebops:,} EBOPs"
+                )
+            )
+
+        return tell
+
+
+def training_data(dataset: Dataset, teacher: Teacher) -> TrainingData:
+    """Return the resident training data: zero bias, then every exposure class, with their targets."""
+    train = dataset.train
+    names = ["zero_bias", *train.exposure]
+    events = [train.zero_bias, *train.exposure.values()]
+    return TrainingData.load(
+        np.concatenate(events),
+        np.concatenate([teacher.targets("train", name) for name in names]),
+        len(train.zero_bias),
+        all_events(dataset.validation),
+    )
+
+
+def _training_seed(study_seed: int, slot: int) -> int:
+    return int(np.random.SeedSequence([study_seed, slot]).generate_state(1)[0] % 2**31)
+
+
+def _is_score(name: str) -> bool:
+    return name in SCORES or trigger_rate_khz(name) is not None
+
