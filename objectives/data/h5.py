@@ -23,15 +23,16 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Self
 
-import h5py  # type: ignore[import-untyped]
+import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from objectives.data.geometry import REGIONS_ETA, REGIONS_PHI
 from objectives.errors import DataError
 from objectives.progress import Progress, silent
 
 #: Regions of one event, (phi, eta).
-IMAGE_SHAPE = (18, 14)
+IMAGE_SHAPE = (REGIONS_PHI, REGIONS_ETA)
 REGIONS = math.prod(IMAGE_SHAPE)
 #: Largest region energy: ten bits, in counts of 0.5 GeV.
 MAX_COUNT = 1023
@@ -257,32 +258,26 @@ def read_named(
 
 
 def repeats(paths: Sequence[Path]) -> dict[int, int]:
-    """Return, for each index of a path whose file or content came before, the index where it did.
+    """Return, for each index of a path whose content came before, the index where it did.
 
-    Only files of equal size are read and compared. What cannot be read repeats nothing.
+    Content sees through links and copies, which comparing paths would not. Only files of equal
+    size are read; what is empty or cannot be read repeats nothing.
     """
-    found: dict[int, int] = {}
-    by_identity: dict[tuple[int, int], int] = {}
     by_size: defaultdict[int, list[int]] = defaultdict(list)
     for index, path in enumerate(paths):
         try:
-            status = _status(path)
+            by_size[_status(path).st_size].append(index)
         except DataError:
             continue
-        # Device and inode also see through links, which comparing resolved paths would not.
-        first = by_identity.setdefault((status.st_dev, status.st_ino), index)
-        if first == index:
-            by_size[status.st_size].append(index)
-        else:
-            found[index] = first
-    for indices in by_size.values():
-        if len(indices) > 1:
+    found: dict[int, int] = {}
+    for size, indices in by_size.items():
+        if size > 0 and len(indices) > 1:
             found.update(_equal_content(paths, indices))
     return dict(sorted(found.items()))
 
 
 def _equal_content(paths: Sequence[Path], indices: Sequence[int]) -> dict[int, int]:
-    """Return which of `indices` have the content of an earlier one."""
+    """Return which of `indices` have the content of an earlier one, and which one."""
     found: dict[int, int] = {}
     by_digest: dict[str, int] = {}
     for index in indices:
@@ -371,13 +366,12 @@ def _write_energies(file: Any, fields: Mapping[str, NDArray[Any]], layout: Layou
 
 
 def _storage(shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return how a dataset of `shape` is stored: compressed, checksummed, without time stamps."""
+    """Return how a dataset of `shape` is stored: without time stamps, in gzip, which holds a checksum."""
     return {
         "chunks": (min(_WRITE_EVENTS, shape[0]), *shape[1:]),
         "compression": "gzip",
         "compression_opts": 1,
         "shuffle": True,
-        "fletcher32": True,
         "track_times": False,
     }
 
@@ -398,19 +392,23 @@ def _create(path: Path) -> Any:
 @contextmanager
 def _replacing(title: str, path: Path) -> Iterator[Path]:
     """Give the name of a temporary file beside `path` that takes its place if the block succeeds."""
-    if path.is_dir():
-        raise DataError(f"{title}: it is a folder; name a file")
-    if not path.parent.is_dir():
-        raise DataError(f"{title}: the folder {path_text(path.parent)} does not exist; create it first")
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    temporary = path.parent / f".{secrets.token_hex(8)}.part"
     try:
+        if path.is_dir():
+            raise DataError(f"{title}: it is a folder; name a file")
+        if not path.parent.is_dir():
+            raise DataError(f"{title}: the folder {path_text(path.parent)} does not exist; create it first")
         yield temporary
         # On disk before it gets its name, or a power cut could leave a good name and no content.
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        raise DataError(f"{title} ({_reason(error)}); check free space and permissions") from error
+        temporary.replace(path)
+    except DataError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(
+            f"{title} ({_reason(error)}); check its name, the free space and permissions"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -549,7 +547,9 @@ def _overrun(dataset: Any) -> str:
     if dtype.names is not None:
         used = sum(dtype[name].itemsize for name in dtype.names)
         if dtype.itemsize > 2 * used + 8 * len(dtype.names):
-            return f"has records of {dtype.itemsize} bytes, expected {used} for its fields; make the file again"
+            return (
+                f"has records of {dtype.itemsize} bytes, expected {used} for its fields; make the file again"
+            )
     if dataset.chunks and dataset.size and not dataset.id.get_create_plist().get_nfilters():
         expected = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
         present = dataset.id.get_chunk_info(0).size
@@ -662,8 +662,8 @@ def _reason(error: BaseException) -> str:
     return " ".join(text.split())
 
 
-def _some(names: Sequence[str], most: int = 8) -> str:
-    """Return the first `most` names for a message of one line."""
-    shown = [name if name.isprintable() else repr(name) for name in names[:most]]
+def _some(names: Sequence[str | bytes], most: int = 8) -> str:
+    """Return the first `most` names for a message of one line; h5py gives bytes for damaged ones."""
+    shown = [name if isinstance(name, str) and name.isprintable() else repr(name) for name in names[:most]]
     more = [f"{len(names) - most} more"] if len(names) > most else []
     return ", ".join(shown + more) or "nothing"

@@ -29,15 +29,15 @@ class BetaSchedule(Config):
 class Training(Config):
     """One training run of a student.
 
-    `restarts` cosine cycles of the learning rate share the epochs; each starts at
-    `learning_rate` and ends at a hundredth of it. `exposure_fraction` is the share of
+    `learning_rate` is held, for a rate that decays while beta ramps up leaves the bits where they
+    are; or `restarts` cosine cycles share the epochs, each from it to a hundredth of it. `exposure_fraction` is the share of
     exposure (outlier) events in the training sample.
     """
 
     epochs: int = Field(80, ge=1, le=100_000)
     batch: int = Field(512, ge=1, le=65_536)
     learning_rate: float = Field(3e-3, gt=0, le=1)
-    restarts: int = Field(1, ge=1, le=1000)
+    restarts: int = Field(0, ge=0, le=1000)
     loss: Literal["mae", "mse"] = "mae"
     exposure_fraction: float = Field(0.2, ge=0, lt=1)
     beta: BetaSchedule = BetaSchedule()

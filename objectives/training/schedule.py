@@ -9,9 +9,11 @@ FLOOR = 0.01
 
 
 def learning_rate(training: Training, epoch: int) -> float:
-    """Return the learning rate of `epoch` (from 0): cosine cycles of equal length."""
-    cycle = training.epochs / training.restarts
-    done = (epoch % cycle) / cycle
+    """Return the learning rate of `epoch` (from 0): held, or in cosine cycles of equal length."""
+    if training.restarts == 0:
+        return training.learning_rate
+    # In whole numbers: a cycle of 5/3 epochs, say, would have its remainders rounded to a wrong end.
+    done = epoch * training.restarts % training.epochs / training.epochs
     return training.learning_rate * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * done)))
 
 

@@ -1,0 +1,75 @@
+"""Beta and the learning rate are what the recipe says, in the first epoch, the last and between."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from objectives.training.config import BetaSchedule, Training
+from objectives.training.schedule import FLOOR, beta, learning_rate
+
+
+@st.composite
+def ramps(draw: st.DrawFn) -> BetaSchedule:
+    low, high = sorted(10 ** draw(st.floats(-12, 0)) for _ in range(2))
+    return BetaSchedule(initial=low, final=high, warm_up=draw(st.floats(0, 0.99)))
+
+
+@given(ramps(), st.integers(2, 2000))
+def test_a_ramp_goes_from_initial_to_final(ramp: BetaSchedule, epochs: int) -> None:
+    values = [beta(ramp, epoch, epochs) for epoch in range(epochs)]
+    assert values[0] == ramp.initial
+    assert values[-1] == pytest.approx(ramp.final, rel=1e-12)
+    assert all(later >= earlier for earlier, later in zip(values, values[1:], strict=False))
+
+
+def test_a_ramp_is_straight_in_the_logarithm_after_the_warm_up() -> None:
+    ramp = BetaSchedule(initial=1e-6, final=1e-2, warm_up=0.2)
+    values = [beta(ramp, epoch, 11) for epoch in range(11)]
+    assert values[:3] == [1e-6] * 3
+    steps = [later / earlier for earlier, later in zip(values[2:], values[3:], strict=False)]
+    assert steps == pytest.approx([10 ** (4 / 8)] * 8)
+
+
+def test_a_single_epoch_has_the_final_beta() -> None:
+    assert beta(BetaSchedule(initial=1e-6, final=1e-2), 0, 1) == pytest.approx(1e-2)
+
+
+@given(st.integers(1, 500))
+def test_constant_is_final_throughout(epochs: int) -> None:
+    constant = BetaSchedule(schedule="constant", initial=1e-1, final=1e-4)
+    assert {beta(constant, epoch, epochs) for epoch in range(epochs)} == {1e-4}
+
+
+def rates(epochs: int, restarts: int, first: float = 1e-2) -> list[float]:
+    training = Training(epochs=epochs, restarts=restarts, learning_rate=first)
+    return [learning_rate(training, epoch) for epoch in range(epochs)]
+
+
+def test_without_restarts_the_rate_is_held() -> None:
+    assert set(rates(50, 0)) == {1e-2}
+
+
+@given(st.integers(1, 400), st.integers(1, 50))
+@example(10, 6)  # a cycle of 5/3 epochs, whose third begins with epoch 5
+def test_every_restart_begins_at_the_full_rate(epochs: int, restarts: int) -> None:
+    values = rates(epochs, restarts)
+    for cycle in range(restarts):
+        if cycle * epochs % restarts == 0:  # the cycle begins with an epoch
+            assert values[cycle * epochs // restarts] == pytest.approx(1e-2)
+    assert min(values) >= FLOOR * 1e-2
+    assert max(values) == values[0]
+
+
+@given(st.integers(1, 10), st.integers(2, 40))
+def test_cycles_fall_and_are_alike(restarts: int, length: int) -> None:
+    values = rates(restarts * length, restarts)
+    cycle = values[:length]
+    assert all(later < earlier for earlier, later in zip(cycle, cycle[1:], strict=False))
+    assert values == pytest.approx(cycle * restarts)
+
+
+def test_a_cycle_is_a_cosine_down_to_a_hundredth() -> None:
+    values = rates(1000, 1)
+    assert values[500] == pytest.approx(1e-2 * (1 + FLOOR) / 2)
+    assert values[250] - values[500] == pytest.approx(values[500] - values[750])
+    assert values[-1] == pytest.approx(FLOOR * 1e-2, rel=1e-3)
