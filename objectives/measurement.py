@@ -90,4 +90,3 @@ def measure_point(
 def _score_part(part: Part, outputs: NDArray[Any], rate_khz: float, bootstraps: int = 0) -> Scores:
     zero_bias, signals = split_outputs(part, outputs)
     return score(zero_bias, signals, rate_khz=rate_khz, bootstraps=bootstraps)
-

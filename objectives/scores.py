@@ -94,7 +94,7 @@ def score(
     if not signals:
         raise DataError("signals: nothing to score; name at least one signal")
 
-    edges, counts = _counts([zero_bias, *signals.values()])
+    _, counts = _counts([zero_bias, *signals.values()])
     background, *foregrounds = counts
     auc = {name: float(_auc(background, c)) for name, c in zip(signals, foregrounds, strict=True)}
     first, passing = _threshold(background, rate_khz)
@@ -140,5 +140,9 @@ def _bootstrap(
     rng = np.random.default_rng(seed)
     resampled = [rng.multinomial(c.sum(), c / c.sum(), size=number) for c in counts]
     aucs = np.stack([_auc(resampled[0], foreground) for foreground in resampled[1:]])
-    values = {"mean_auc": aucs.mean(axis=0), "worst_auc": aucs.min(axis=0), **dict(zip(names, aucs, strict=True))}
+    values = {
+        "mean_auc": aucs.mean(axis=0),
+        "worst_auc": aucs.min(axis=0),
+        **dict(zip(names, aucs, strict=True)),
+    }
     return {name: Interval(*map(float, np.quantile(v, [0.16, 0.84]))) for name, v in values.items()}

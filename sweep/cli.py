@@ -31,7 +31,9 @@ StudyArgument = Annotated[
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="The name of a study, or its file.")]
 StorageOption = Annotated[
     str | None,
-    typer.Option("--storage", metavar="URL", help="Database of studies.  [env: SWEEP_STORAGE; default: in SWEEP_HOME]"),
+    typer.Option(
+        "--storage", metavar="URL", help="Database of studies.  [env: SWEEP_STORAGE; default: in SWEEP_HOME]"
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -72,13 +74,17 @@ def run(
     slots = Slots(database.engine, made.id, worker_name())
     done, budget = slots.done(), file.budget.trials
     if done >= budget:
-        console.print(f"Study {made.name} is done: {done} of {budget} runs. `--trials N` adds more.", highlight=False)
+        console.print(
+            f"Study {made.name} is done: {done} of {budget} runs. `--trials N` adds more.", highlight=False
+        )
     else:
         state = f"goes on after {done} of" if resumed else "begins:"
-        console.print(f"Study {made.name} {state} {budget} runs, in {masked(url)}", highlight=False, soft_wrap=True)
+        console.print(
+            f"Study {made.name} {state} {budget} runs, in {masked(url)}", highlight=False, soft_wrap=True
+        )
         with Display(console, budget, done) as display:
             try:
-                run_here(made, database, url, workers or os.cpu_count() or 1, display)
+                run_here(made, url, workers or os.cpu_count() or 1, display)
             except KeyboardInterrupt:
                 console.print(f"Stopped. `sweep run {study}` goes on where this was.", highlight=False)
                 raise typer.Exit(130) from None

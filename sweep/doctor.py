@@ -67,7 +67,8 @@ def _packages() -> list[Finding]:
 
 def _machine() -> Finding:
     memory = psutil.virtual_memory()
-    text = f"{os.cpu_count()} cores, {memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB memory free"
+    free, total = memory.available / 2**30, memory.total / 2**30
+    text = f"{os.cpu_count()} cores, {free:.1f} of {total:.1f} GiB memory free"
     if memory.available < 2 * 2**30:
         return Finding("machine", "broken", text, "a worker needs about 1.5 GiB; free some memory")
     return Finding("machine", "ok", text)
@@ -77,10 +78,14 @@ def _folder() -> Finding:
     folder = home.home()
     existing = next(p for p in [folder, *folder.parents] if p.exists())
     if not os.access(existing, os.W_OK):
-        return Finding("SWEEP_HOME", "broken", str(folder), "cannot be written; set SWEEP_HOME to a folder of yours")
+        return Finding(
+            "SWEEP_HOME", "broken", str(folder), "cannot be written; set SWEEP_HOME to a folder of yours"
+        )
     free = shutil.disk_usage(existing).free / 2**30
     if free < 1:
-        return Finding("SWEEP_HOME", "broken", f"{folder}, {free:.2f} GiB free", "make room, or set SWEEP_HOME")
+        return Finding(
+            "SWEEP_HOME", "broken", f"{folder}, {free:.2f} GiB free", "make room, or set SWEEP_HOME"
+        )
     return Finding("SWEEP_HOME", "ok", f"{folder}, {free:.0f} GiB free")
 
 

@@ -72,4 +72,5 @@ def hypervolume(study: Study, trials: list[FrozenTrial]) -> float:
 def _losses(study: Study, trials: list[FrozenTrial]) -> NDArray[np.float64]:
     """Return objective values (trials, objectives), all to be minimized."""
     signs = np.array([-1.0 if d == "maximize" else 1.0 for d in study.file.directions])
-    return signs * np.array([trial.values for trial in trials]).reshape(-1, len(signs))
+    values = np.array([trial.values for trial in trials], np.float64).reshape(-1, len(signs))
+    return np.asarray(signs * values, np.float64)

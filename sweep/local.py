@@ -6,8 +6,6 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from pathlib import Path
 
-from optuna.storages import RDBStorage
-
 from objectives.errors import CicadaError
 from sweep import home
 from sweep.display import Display
@@ -24,12 +22,12 @@ MAX_REPLACEMENTS = 3
 GRACE = 20.0
 
 
-def run_here(study: Study, storage: RDBStorage, url: str, workers: int, display: Display) -> None:
+def run_here(study: Study, url: str, workers: int, display: Display) -> None:
     """Work on `study` with `workers` processes until its budget is spent.
 
     Raises StudyError when workers stop with an error, and KeyboardInterrupt when the user does.
     """
-    slots = Slots(storage.engine, study.id, worker_name())
+    slots = Slots(study.storage.engine, study.id, worker_name())
     release_dead(slots)
     messages: Queue[Message] = SPAWN.Queue()
     logs = home.students_folder(study.name).parent / "logs"
@@ -112,7 +110,9 @@ def _watch(
             replaced += 1
             log = logs / f"{process.name}.log"
             if replaced > MAX_REPLACEMENTS:
-                raise StudyError(f"{process.name} ended with exit code {process.exitcode} again; {log} says why")
+                raise StudyError(
+                    f"{process.name} ended with exit code {process.exitcode} again; {log} says why"
+                )
             display.show(
                 Noticed(process.name, f"ended with exit code {process.exitcode} ({log}); another one goes on")
             )
@@ -130,4 +130,3 @@ def _stop(processes: list[BaseProcess]) -> None:
         if process.is_alive():
             process.kill()
             process.join()
-

@@ -80,7 +80,12 @@ def _interrupt(signum: int, frame: object) -> None:
 
 
 def _limit_threads(threads: int) -> None:
-    for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "OPENBLAS_NUM_THREADS", "DA_DEFAULT_THREADS"):
+    for variable in (
+        "OMP_NUM_THREADS",
+        "TF_NUM_INTRAOP_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "DA_DEFAULT_THREADS",
+    ):
         os.environ[variable] = str(threads)
     os.environ["TF_NUM_INTEROP_THREADS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

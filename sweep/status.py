@@ -13,7 +13,7 @@ from sweep.worker_name import worker_name
 
 def status_of(study: Study) -> dict[str, Any]:
     """Return the form of `sweep status --json`."""
-    slots = Slots(study.optuna._storage._backend.engine, study.id, worker_name())  # type: ignore[attr-defined]
+    slots = Slots(study.storage.engine, study.id, worker_name())
     runs = study.runs()
     finished = [t for t in runs if t.state.is_finished()]
     seconds = [t.user_attrs["core_seconds"] for t in finished if "core_seconds" in t.user_attrs]

@@ -11,9 +11,10 @@ from typing import Any
 
 import optuna
 import sqlalchemy
+from filelock import FileLock
 from optuna.storages import RDBStorage
 from sqlalchemy import event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from sweep.errors import StorageError
@@ -21,14 +22,20 @@ from sweep.slots import TABLES
 
 #: Seconds that a process waits for another's write.
 BUSY_TIMEOUT = 100
+#: Tables by which a database of studies is known.
+OPTUNA_TABLES = {"studies", "trials", "version_info"}
 
 
 def masked(url: str) -> str:
     """Return `url` as it may be shown: without its password."""
     try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
         return "the storage URL"
+    # A password may stand in the query, too; and the end of one with an unquoted @ is taken for a host.
+    query = {key: "hidden" if "pass" in key.lower() else value for key, value in parsed.query.items()}
+    host = parsed.host.rpartition("@")[2] if parsed.host else None
+    return parsed.set(query=query, host=host).render_as_string(hide_password=True)
 
 
 def open_storage(url: str, *, create: bool = True) -> RDBStorage:
@@ -40,34 +47,50 @@ def open_storage(url: str, *, create: bool = True) -> RDBStorage:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise StorageError(
             "storage: not a database URL; give one like sqlite:///sweep.db or postgresql+psycopg://HOST/NAME"
         ) from error
     shown = masked(url)
-    arguments: dict[str, Any] = {}
-    if parsed.get_backend_name() == "sqlite":
-        _prepare_sqlite_file(parsed.database, shown, create)
-        arguments = {"connect_args": {"timeout": BUSY_TIMEOUT}}
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        storage = RDBStorage(url, engine_kwargs=arguments)
-        if parsed.get_backend_name() == "sqlite":
-            _configure_sqlite(storage.engine)
-        TABLES.create_all(storage.engine)
+        if parsed.get_backend_name() != "sqlite":
+            return _opened(url)
+        file = _sqlite_file(parsed, shown, create)
+        # Tables are not made in one transaction: of two processes that find none, one would stop.
+        with FileLock(file.with_name(f".{file.name}.lock")):
+            _refuse_foreign(file, shown)
+            return _opened(url, connect_args={"timeout": BUSY_TIMEOUT})
     except (NoSuchModuleError, ImportError) as error:
-        raise StorageError(f"{shown}: its database driver is not installed; install it or use sqlite:///FILE") from error
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise StorageError(f"{shown}: cannot be opened as a study database ({reason}); check the URL") from error
+        raise StorageError(
+            f"{shown}: its database driver is not installed; install it or use sqlite:///FILE"
+        ) from error
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        reason = str(getattr(error, "orig", None) or getattr(error, "strerror", None) or error)
+        raise StorageError(
+            f"{shown}: cannot be opened as a study database ({reason.strip().splitlines()[0]}); check the URL"
+        ) from error
     except RuntimeError as error:  # Optuna: tables of another version
+        if isinstance(error, StorageError):
+            raise
         raise StorageError(f"{shown}: {str(error).splitlines()[0]}") from error
+
+
+def _opened(url: str, **arguments: Any) -> RDBStorage:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = RDBStorage(url, engine_kwargs=arguments)
+    if storage.engine.dialect.name == "sqlite":
+        _configure_sqlite(storage.engine)
+    TABLES.create_all(storage.engine)
     return storage
 
 
-def _prepare_sqlite_file(name: str | None, shown: str, create: bool) -> None:
-    if not name or name == ":memory:":
+def _sqlite_file(url: URL, shown: str, create: bool) -> Path:
+    """Return the file of an SQLite URL, in a folder that is there."""
+    name = url.database
+    if not name or name == ":memory:" or "uri" in url.query:
         raise StorageError(f"{shown}: names no file, and nothing would be kept; give sqlite:///FILE")
+    if not name.isprintable():
+        raise StorageError(f"{shown}: is not the name of a file; give sqlite:///FILE")
     file = Path(name)
     if file.is_dir():
         raise StorageError(f"{shown}: is a folder; give sqlite:///FILE")
@@ -77,7 +100,25 @@ def _prepare_sqlite_file(name: str | None, shown: str, create: bool) -> None:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(f"{shown}: its folder cannot be made ({error.strerror}); give another path") from error
+            raise StorageError(
+                f"{shown}: its folder cannot be made ({error.strerror}); give another path"
+            ) from error
+    return file
+
+
+def _refuse_foreign(file: Path, shown: str) -> None:
+    """Leave another program's database as it is."""
+    if not file.exists():
+        return
+    connection = sqlite3.connect(file, timeout=BUSY_TIMEOUT)
+    try:
+        tables = {
+            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
+    finally:
+        connection.close()
+    if tables and not tables >= OPTUNA_TABLES:
+        raise StorageError(f"{shown}: is the database of another program; give a file of its own")
 
 
 def _configure_sqlite(engine: sqlalchemy.Engine) -> None:

@@ -23,6 +23,7 @@ class Study:
 
     file: StudyFile
     optuna: optuna.Study
+    storage: RDBStorage
 
     @property
     def name(self) -> str:
@@ -39,6 +40,10 @@ class Study:
     def runs(self) -> list[FrozenTrial]:
         """Return the training runs."""
         return [t for t in self.trials() if t.user_attrs.get("role") == "run"]
+
+    def core_seconds(self) -> float:
+        """Return what the finished runs took, all workers together."""
+        return float(sum(t.user_attrs.get("core_seconds", 0.0) for t in self.runs()))
 
     def points(self) -> Iterator[FrozenTrial]:
         """Yield every measured student: harvested epochs and the ends of runs."""
@@ -66,23 +71,27 @@ def create_or_resume(storage: RDBStorage, file: StudyFile) -> tuple[Study, bool]
                 " give this one a name of its own (`study:`), or go on with the file that it was made from"
             ) from None
         _write_file(known.optuna, file)
-        return Study(file, known.optuna), True
+        return Study(file, known.optuna, storage), True
     study.set_metric_names(list(file.objectives))
     _write_file(study, file)
-    return Study(file, study), False
+    return Study(file, study, storage), False
 
 
 def load(storage: RDBStorage, name: str) -> Study:
     """Return the study called `name`; raises StudyError when there is none, or it is not of this program."""
     try:
-        study = optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler(seed=0))
+        study = optuna.load_study(
+            study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler(seed=0)
+        )
     except KeyError:
         names = ", ".join(optuna.get_all_study_names(storage)) or "none"
-        raise StudyError(f"study {name!r} is not in the database (there: {names}); `sweep run` makes one") from None
+        raise StudyError(
+            f"study {name!r} is not in the database (there: {names}); `sweep run` makes one"
+        ) from None
     text = study.user_attrs.get(STUDY_FILE)
     if text is None:
         raise StudyError(f"study {name!r} was not made by sweep; choose another name")
-    return Study(StudyFile.model_validate_json(text, strict=True), study)
+    return Study(StudyFile.model_validate_json(text, strict=True), study, storage)
 
 
 def _write_file(study: optuna.Study, file: StudyFile) -> None:
@@ -107,5 +116,7 @@ def sampler_for(file: StudyFile, slot: int, finished_runs: int) -> optuna.sample
     if settings.name == "tpe":
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=1, constant_liar=True)
     kinds: dict[str, Any] = {"nsga2": optuna.samplers.NSGAIISampler, "nsga3": optuna.samplers.NSGAIIISampler}
-    sampler: optuna.samplers.BaseSampler = kinds[settings.name](seed=seed, population_size=settings.population)
+    sampler: optuna.samplers.BaseSampler = kinds[settings.name](
+        seed=seed, population_size=settings.population
+    )
     return sampler

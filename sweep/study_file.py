@@ -449,7 +449,7 @@ def _plain(node: yaml.Node) -> Any:
     raise _Refused(node, f"the tag {node.tag} is not known here")
 
 
-def _scalar(node: yaml.ScalarNode, kind: str) -> None | bool | int | float | str:
+def _scalar(node: yaml.ScalarNode, kind: str) -> bool | int | float | str | None:
     text = cast(str, node.value)
     try:
         if kind == "int":

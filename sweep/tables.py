@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from objectives.data.inspect import FileSummary
 from sweep.doctor import Finding
 from sweep.front import Front
 
-#: Latency that CICADA has in practice, in ns.
-LATENCY_BUDGET_NS = 200
+#: Columns of the terminal from which the AUC of each signal fits beside the rest.
+WIDE = 120
 
 
 def print_front(console: Console, front: Front) -> None:
@@ -22,33 +23,33 @@ def print_front(console: Console, front: Front) -> None:
         console.print(f"Study {front.study.name} has no feasible point yet.", highlight=False)
         return
     table = Table(title=f"Front of {front.study.name}: {len(points)} points", title_justify="left")
-    for name in ("trial", "run", "epoch", "LUT", "FF", "ns", "EBOPs"):
-        table.add_column(name, justify="right")
-    table.add_column("mean AUC\nvalidation", justify="right")
-    table.add_column("mean AUC\ntest (68 %)", justify="right")
-    for signal in points[0]["test"]["auc"]:
-        table.add_column(f"{signal}\ntest", justify="right")
+    for name in ("trial", "LUT", "FF", "ns", "EBOPs", "validation"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("test mean AUC", justify="right", no_wrap=True)
+    if console.width >= WIDE:
+        for signal in points[0]["test"]["auc"]:
+            table.add_column(signal, justify="right", no_wrap=True)
     for point in points:
         cost, test = point["cost"], point["test"]
         low, high = test["intervals"]["mean_auc"]
-        table.add_row(
+        row = [
             str(point["trial"]),
-            "·" if point["parent"] is None else str(point["parent"]),
-            str(point["epoch"]),
             f"{cost['lut']:,.0f}",
             f"{cost['ff']:,}",
             f"{cost['latency_ns']:g}",
             f"{cost['ebops']:,}",
             f"{point['validation']['mean_auc']:.4f}",
-            f"{test['mean_auc']:.4f} ({low:.3f}–{high:.3f})",
-            *(f"{auc:.3f}" for auc in test["auc"].values()),
-        )
+            f"{test['mean_auc']:.4f} [{low:.4f}, {high:.4f}]",
+        ]
+        if console.width >= WIDE:
+            row += [f"{auc:.3f}" for auc in test["auc"].values()]
+        table.add_row(*(escape(cell) for cell in row))
     console.print(table)
     rate, passing = points[0]["test"]["rate_khz"], max(p["test"]["passing"] for p in points)
     console.print(
-        f"LUT, FF and latency: estimated from the adder graph (alkaid) at {front.study.file.hardware.clock_ns:g} ns."
-        f" Hypervolume {front.hypervolume:,.1f}."
-        f" The {rate:g} kHz threshold rests on at most {passing} zero-bias test events.",
+        f"LUT, FF and latency: estimated from the adder graph at {front.study.file.hardware.clock_ns:g} ns;"
+        f" brackets hold 68 % intervals. Hypervolume {front.hypervolume:,.1f}."
+        f" At {rate:g} kHz the threshold rests on {passing} zero-bias test events or fewer.",
         highlight=False,
     )
     console.print(f"Students: {points[0]['student'].rpartition('/')[0]}", highlight=False, soft_wrap=True)
@@ -78,8 +79,9 @@ def print_status(console: Console, status: dict[str, Any]) -> None:
     runs = status["runs"]
     left = status["core_seconds_left"]
     console.print(
-        f"Study {status['study']}: {runs['done']} of {runs['budget']} runs done, {len(runs['running'])} under way,"
-        f" {status['points']} points, {status['front']} on the front (hypervolume {status['hypervolume']:,.1f}).",
+        f"Study {status['study']}: {runs['done']} of {runs['budget']} runs done,"
+        f" {len(runs['running'])} under way, {status['points']} points, {status['front']} on the front"
+        f" (hypervolume {status['hypervolume']:,.1f}).",
         highlight=False,
     )
     console.print(
@@ -90,7 +92,8 @@ def print_status(console: Console, status: dict[str, Any]) -> None:
     for holder in runs["running"]:
         lost = " — its lease ran out; the next worker takes it over" if holder["abandoned"] else ""
         console.print(
-            f"  run in slot {holder['slot']}: {holder['worker']}, attempt {holder['attempt']}{lost}", highlight=False
+            f"  run in slot {holder['slot']}: {holder['worker']}, attempt {holder['attempt']}{lost}",
+            highlight=False,
         )
     for problem in status["problems"]:
         console.print(f"  trial {problem['trial']}: {problem['problem']}", highlight=False, markup=False)
@@ -99,7 +102,18 @@ def print_status(console: Console, status: dict[str, Any]) -> None:
 def print_files(console: Console, files: Sequence[FileSummary]) -> None:
     """Print a table of region files."""
     table = Table()
-    for name in ("file", "layout", "events", "zeros", "total ET 50 %", "95 %", "99 %", "max ET 50 %", "95 %", "99 %"):
+    for name in (
+        "file",
+        "layout",
+        "events",
+        "zeros",
+        "total ET 50 %",
+        "95 %",
+        "99 %",
+        "max ET 50 %",
+        "95 %",
+        "99 %",
+    ):
         table.add_column(name, justify="left" if name in ("file", "layout") else "right")
     table.add_column("saturated", justify="right")
     table.add_column("flags")
@@ -110,7 +124,7 @@ def print_files(console: Console, files: Sequence[FileSummary]) -> None:
             f"{f.events:,}",
             f"{f.zero_fraction:.1%}",
             *(f"{q:g}" for q in f.total_et),
-            *(f"{q:g}" for q in f.max_et),
+            *(f"{q:g}" for q in f.max_region_et),
             f"{f.saturated_fraction:.2%}",
             ", ".join(f.flags),
         )

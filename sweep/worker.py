@@ -62,7 +62,7 @@ class Worker:
         self.tell = tell
         self.name = worker_name()
         self.space = study.file.recipe_space()
-        self.slots = Slots(study.optuna._storage._backend.engine, study.id, self.name)
+        self.slots = Slots(study.storage.engine, study.id, self.name)
         self.scores = [name for name in study.file.objectives if _is_score(name)]
         rates = [r for name in study.file.objectives if (r := trigger_rate_khz(name)) is not None]
         self.rate_khz = rates[0] if rates else 3.0
@@ -75,10 +75,14 @@ class Worker:
         """Take runs until the budget is spent; return how many this worker ended."""
         ended = 0
         with compiler(self.study.file.hardware) as graphs:
-            while (claim := self.slots.claim(self.study.file.budget.trials)) is not None:
+            while not self._hours_are_spent() and (claim := self.slots.claim(self.study.file.budget.trials)):
                 with self._held(claim):
                     ended += self._run(claim, graphs)
         return ended
+
+    def _hours_are_spent(self) -> bool:
+        hours = self.study.file.budget.core_hours
+        return hours is not None and self.study.core_seconds() >= hours * 3600
 
     @contextmanager
     def _held(self, claim: Claim) -> Iterator[None]:
@@ -109,7 +113,9 @@ class Worker:
             harvest = Harvest(0, None, str(error))
         seconds = time.monotonic() - started
         if not self.slots.renew(claim):
-            self.tell(Noticed(self.name, f"run {trial.number} was taken over by another worker; result dropped"))
+            self.tell(
+                Noticed(self.name, f"run {trial.number} was taken over by another worker; result dropped")
+            )
             return False
         self._end(trial, harvest, seconds)
         self.tell(RunEnded(self.name, trial.number, harvest.points, seconds, harvest.problem))
@@ -159,7 +165,9 @@ class Worker:
         problem = None
         if trajectory.died_at is not None:
             trial.set_user_attr("died_at", trajectory.died_at)
-            problem = f"the student died in epoch {trajectory.died_at} (constant score): beta is too high for it"
+            problem = (
+                f"the student died in epoch {trajectory.died_at} (constant score): beta is too high for it"
+            )
         end_values, count = None, 0
         finished = self._calibrate(trial, trainer, trajectory, graphs)
         for number, student in enumerate(finished):
@@ -268,9 +276,7 @@ class Worker:
         self._add_child(trial, snapshot, attributes, state=TrialState.FAIL)
         self.tell(Noticed(self.name, f"run {trial.number}, epoch {snapshot.epoch}: {problem}"))
 
-    def _add_child(
-        self, trial: Trial, snapshot: Snapshot, attributes: Mapping[str, Any], **more: Any
-    ) -> int:
+    def _add_child(self, trial: Trial, snapshot: Snapshot, attributes: Mapping[str, Any], **more: Any) -> int:
         """Add a harvested epoch as a trial, unless an earlier attempt has; return its number."""
         known = self._child(trial.number, snapshot.epoch)
         if known is None:
@@ -349,4 +355,3 @@ def _training_seed(study_seed: int, slot: int) -> int:
 
 def _is_score(name: str) -> bool:
     return name in SCORES or trigger_rate_khz(name) is not None
-

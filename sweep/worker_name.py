@@ -5,6 +5,9 @@ import socket
 
 import psutil
 
+#: Seconds that the clock of a machine may be set right by while a worker lives.
+CLOCK_STEP = 5.0
+
 
 def worker_name(pid: int | None = None) -> str:
     """Return host, process and start time: no two processes ever share it."""
@@ -18,6 +21,10 @@ def is_dead(name: str) -> bool:
     if host != socket.gethostname():
         return False
     try:
-        return int(psutil.Process(int(pid)).create_time()) != int(started)
+        process = psutil.Process(int(pid))
+        # The kernel counts start times from boot, and moves the time of boot when the clock is set right.
+        reused = abs(process.create_time() - int(started)) > CLOCK_STEP
+        # A process that nobody has waited for is still listed.
+        return reused or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True

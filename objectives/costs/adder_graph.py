@@ -17,7 +17,7 @@ from alkaid.types import CombLogic
 from numpy.typing import NDArray
 
 from objectives.costs.config import Hardware
-from objectives.students.network import Convolve, Dense, Flatten, QuantizedNetwork, Quantize, Relu
+from objectives.students.network import Convolve, Dense, Flatten, Quantize, QuantizedNetwork, Relu
 
 Symbols = NDArray[np.object_]
 
@@ -40,7 +40,7 @@ class AdderGraph:
     def predict(self, events: NDArray[np.uint16]) -> NDArray[np.float64]:
         """Return the scores (n,) that the logic gives the events (n, 18, 14), every bit."""
         inputs = np.ascontiguousarray(events.reshape(len(events), -1), np.float64)
-        return self.logic.predict(inputs, n_threads=1)[:, 0]
+        return np.asarray(self.logic.predict(inputs, n_threads=1)[:, 0], np.float64)
 
 
 def compile_adder_graph(network: QuantizedNetwork, hardware: Hardware) -> AdderGraph:
@@ -97,12 +97,10 @@ def _quantize(values: Symbols, step: Quantize) -> Symbols:
         if k[n] + i[n] + f[n] <= 0:
             result[n] = 0.0
         elif isinstance(value, FVariable):
-            result[n] = _folded(
-                value.quantize(int(k[n]), int(i[n]), int(f[n]), step.overflow, step.rounding)
-            )
+            result[n] = _folded(value.quantize(int(k[n]), int(i[n]), int(f[n]), step.overflow, step.rounding))
         else:
             one = Quantize(k[n], i[n], f[n], step.overflow, step.rounding)
-            result[n] = float(one(np.float64(value)))
+            result[n] = float(one(np.asarray(value, np.float64)))
     return result.reshape(values.shape)
 
 
@@ -114,17 +112,17 @@ def _multiply(values: Symbols, matrix: NDArray[Any]) -> Symbols:
     alive = np.array([isinstance(v, FVariable) for v in values])
     constant = np.asarray(values[~alive], np.float64) @ matrix[~alive]
     alive[alive] = np.any(matrix[alive] != 0, axis=1)
+    result: Symbols = constant.astype(object)
     if not alive.any():
-        return constant.astype(object)
+        return result
     used = np.flatnonzero(np.any(matrix[alive] != 0, axis=0))
     product = FVArray(values[alive], _SOLVER_OPTIONS, hwconf=_HARDWARE) @ matrix[np.ix_(alive, used)]
-    result = constant.astype(object)
     result[used] += np.asarray(product)
     return _each(result, _folded)
 
 
 def _each(values: Symbols, function: Any) -> Symbols:
-    result = np.empty(values.shape, object)
+    result: Symbols = np.empty(values.shape, object)
     result.ravel()[:] = [function(v) for v in values.ravel()]
     return result
 

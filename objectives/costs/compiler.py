@@ -39,7 +39,9 @@ class Compiler:
                 " raise hardware.compile_timeout_s, or anneal further"
             ) from error
         except ProcessExpired as error:
-            raise CostError(f"compiling the adder graph ended its process (exit code {error.exitcode})") from error
+            raise CostError(
+                f"compiling the adder graph ended its process (exit code {error.exitcode})"
+            ) from error
         return graph
 
 

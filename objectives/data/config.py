@@ -44,7 +44,7 @@ class H5Source(Config):
     kind: Literal["h5"] = "h5"
     zero_bias: tuple[Path, ...] = Field(min_length=1)
     signals: dict[str, tuple[Path, ...]] = Field(min_length=1)
-    exposure: dict[str, tuple[Path, ...]] = {}
+    exposure: dict[str, tuple[Path, ...]] = Field(default_factory=dict)
     only_accepted: bool = Field(False, description="keep signal events whose AcceptanceFlag is set")
 
 

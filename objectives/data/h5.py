@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import h5py
 import numpy as np
@@ -321,20 +321,8 @@ def write_regions(
     """
     path = Path(path)
     title = f"cannot write {path_text(path)}"
-    et = _region_array(title, "et", et)
-    fields = {"et": et}
-    for name, bits in zip(_BIT_FIELDS, (taubit, egbit), strict=True):
-        if bits is not None:
-            fields[name] = _bits(title, name, bits, et.shape)
-    if layout not in ("2023", "2023-flat", "2026"):
-        raise DataError(f"{title}: no layout {layout!r}; choose 2026, 2023 or 2023-flat")
-    if layout != "2026" and len(fields) > 1:
-        raise DataError(f"{title}: layout {layout} has no place for {list(fields)[1]}; choose layout 2026")
-    columns: dict[str, NDArray[Any]] = {}
-    if acceptance is not None:
-        columns[_ACCEPTANCE_KEY] = _bits(title, "acceptance", acceptance, et.shape[:1]).astype(np.bool_)
-    if npvs is not None:
-        columns["PV_npvs"] = _vertices(title, npvs, len(et))
+    fields = _checked_fields(title, et, {"taubit": taubit, "egbit": egbit}, layout)
+    columns = _checked_columns(title, len(fields["et"]), acceptance, npvs)
     _check_attributes(title, attributes)
     with _replacing(title, path) as temporary, _create(temporary) as file:
         _write_energies(file, fields, layout, title)
@@ -413,15 +401,42 @@ def _replacing(title: str, path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _region_array(title: str, name: str, values: NDArray[Any]) -> NDArray[Any]:
-    """Return `values` as an array of numbers (N, 18, 14) with N at least 1."""
+def _checked_fields(
+    title: str, et: NDArray[Any], bits: Mapping[str, NDArray[Any] | None], layout: str
+) -> dict[str, NDArray[Any]]:
+    """Return what goes into CaloRegions, by field; only the values of `et` are not checked yet."""
+    fields = {"et": _region_array(title, et)}
+    for name, values in bits.items():
+        if values is not None:
+            fields[name] = _bits(title, name, values, fields["et"].shape)
+    if layout not in get_args(Layout):
+        raise DataError(f"{title}: no layout {layout!r}; choose 2026, 2023 or 2023-flat")
+    if layout != "2026" and len(fields) > 1:
+        raise DataError(f"{title}: layout {layout} has no place for {list(fields)[1]}; choose layout 2026")
+    return fields
+
+
+def _checked_columns(
+    title: str, events: int, acceptance: NDArray[Any] | None, npvs: NDArray[Any] | None
+) -> dict[str, NDArray[Any]]:
+    """Return the datasets that hold one value for each event."""
+    columns: dict[str, NDArray[Any]] = {}
+    if acceptance is not None:
+        columns[_ACCEPTANCE_KEY] = _bits(title, "acceptance", acceptance, (events,)).astype(np.bool_)
+    if npvs is not None:
+        columns["PV_npvs"] = _vertices(title, npvs, events)
+    return columns
+
+
+def _region_array(title: str, values: NDArray[Any]) -> NDArray[Any]:
+    """Return energies `values` as an array of numbers (N, 18, 14) with N at least 1."""
     values = np.asarray(values)
     if values.shape[1:] != IMAGE_SHAPE or len(values) == 0:
         raise DataError(
-            f"{title}: {name} has shape {values.shape}, expected (N, 18, 14) as [event, phi, eta] with N >= 1"
+            f"{title}: et has shape {values.shape}, expected (N, 18, 14) as [event, phi, eta] with N >= 1"
         )
     if values.dtype.kind not in "uif":
-        raise DataError(f"{title}: {name} holds {values.dtype}, expected integers or floats; {_RULE}")
+        raise DataError(f"{title}: et holds {values.dtype}, expected integers or floats; {_RULE}")
     return values
 
 

@@ -21,7 +21,7 @@ from keras import ops
 
 from objectives.quantization import DataQuantization, Granularity, Quantization, WeightQuantization
 from objectives.students.architecture import IMAGE_SHAPE, Architecture
-from objectives.students.network import Convolve, Dense, Flatten, QuantizedNetwork, Quantize, Relu, Step
+from objectives.students.network import Convolve, Dense, Flatten, Quantize, QuantizedNetwork, Relu, Step
 
 #: Bits of a region's transverse energy.
 REGION_BITS = 10
@@ -140,9 +140,16 @@ def _data_config(data: DataQuantization, channels: int | None = None) -> Quantiz
     if data.granularity == "parameter":
         axes = {"homogeneous_axis": (0,), "heterogeneous_axis": None}
     elif data.granularity == "channel" and channels:
-        axes = {"homogeneous_axis": None, "heterogeneous_axis": None, "bw_mapper": FlattenedChannels(channels)}
+        axes = {
+            "homogeneous_axis": None,
+            "heterogeneous_axis": None,
+            "bw_mapper": FlattenedChannels(channels),
+        }
     else:
-        axes = {"homogeneous_axis": None, "heterogeneous_axis": (-1,) if data.granularity == "channel" else ()}
+        axes = {
+            "homogeneous_axis": None,
+            "heterogeneous_axis": (-1,) if data.granularity == "channel" else (),
+        }
     return QuantizerConfig(
         "kif",
         "datalane",
@@ -276,7 +283,7 @@ def describe(model: keras.Model) -> QuantizedNetwork:
         if isinstance(layer, keras.layers.InputLayer):
             continue
         steps += _steps_of(layer, shape)
-        shape = tuple(layer.compute_output_shape((None, *shape))[1:])
+        shape = tuple(layer.output.shape[1:])
     return QuantizedNetwork(tuple(model.input_shape[1:]), tuple(steps))
 
 
@@ -296,7 +303,9 @@ def _steps_of(layer: keras.Layer, shape: tuple[int, ...]) -> Iterator[Step]:
         if layer.enable_oq:
             yield _quantize_step(layer.oq, tuple(layer.compute_output_shape((None, *shape))[1:]))
     else:
-        raise TypeError(f"layer {layer.name!r} of type {type(layer).__name__} has no place in a CICADA student")
+        raise TypeError(
+            f"layer {layer.name!r} of type {type(layer).__name__} has no place in a CICADA student"
+        )
 
 
 def _quantize_step(layer: Quantizer, shape: tuple[int, ...]) -> Quantize:

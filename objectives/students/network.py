@@ -40,7 +40,7 @@ class Convolve:
     stride: int
 
     def windows(self, x: Array) -> Array:
-        """Cut x (..., rows, columns, channels) into (..., rows out, columns out, height * width * channels)."""
+        """Cut x (..., rows, columns, channels) into windows (..., rows out, columns out, kernel inputs)."""
         height, width = self.kernel.shape[:2]
         view = np.lib.stride_tricks.sliding_window_view(x, (height, width), axis=(-3, -2))
         view = np.moveaxis(view[..., :: self.stride, :: self.stride, :, :, :], -3, -1)

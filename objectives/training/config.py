@@ -30,8 +30,8 @@ class Training(Config):
     """One training run of a student.
 
     `learning_rate` is held, for a rate that decays while beta ramps up leaves the bits where they
-    are; or `restarts` cosine cycles share the epochs, each from it to a hundredth of it. `exposure_fraction` is the share of
-    exposure (outlier) events in the training sample.
+    are; or `restarts` cosine cycles share the epochs, each from it to a hundredth of it.
+    `exposure_fraction` is the share of exposure (outlier) events in the training sample.
     """
 
     epochs: int = Field(80, ge=1, le=100_000)

@@ -24,4 +24,4 @@ def beta(schedule: BetaSchedule, epoch: int, epochs: int) -> float:
     last = epochs - 1
     start = schedule.warm_up * last
     done = 1.0 if epoch >= last else max((epoch - start) / (last - start), 0.0)
-    return schedule.initial * (schedule.final / schedule.initial) ** done
+    return float(schedule.initial * (schedule.final / schedule.initial) ** done)

@@ -108,7 +108,7 @@ class Trainer:
         self.optimizer.learning_rate.assign(learning_rate)
         for layer in self.layers:
             layer._beta.assign(beta)
-        padded = np.zeros(self._longest_order(), np.int32)
+        padded = np.zeros(max(self._longest_order(), len(order)), np.int32)
         padded[: len(order)] = order
         return float(self._epoch(tf.constant(padded), tf.constant(steps)))
 
@@ -118,7 +118,8 @@ class Trainer:
         Bitwidths are calibrated on a fixed share of the training events, so both figures are near
         those of `finish`, not equal to them.
         """
-        scores, ebops = self._calibrate(self._some_events, tf.constant(CALIBRATION_PARTS), tf.constant(True))
+        parts = min(CALIBRATION_PARTS, len(self._some_events) // FORWARD_BATCH)
+        scores, ebops = self._calibrate(self._some_events, tf.constant(parts), tf.constant(True))
         return scores.numpy()[: self.data.validation_events], int(ebops)
 
     def state(self) -> State:
@@ -205,7 +206,7 @@ class Trainer:
         events = int(self.data.events.shape[0])
         length = events + -events % FORWARD_BATCH
         every = np.minimum(np.arange(length), events - 1)
-        share = np.resize(np.linspace(0, events - 1, CALIBRATION_PARTS * FORWARD_BATCH), length)
+        share = np.resize(np.linspace(0, events - 1, min(CALIBRATION_PARTS * FORWARD_BATCH, length)), length)
         return tf.constant(every, tf.int32), tf.constant(share.astype(np.int32))
 
     def _longest_order(self) -> int:
@@ -229,4 +230,3 @@ def _padded(events: Counts) -> Counts:
     """Repeat the last event up to whole forward batches; it adds no range and is cut off again."""
     missing = -len(events) % FORWARD_BATCH
     return np.concatenate([events, np.repeat(events[-1:], missing, axis=0)]) if missing else events
-

@@ -126,6 +126,9 @@ def thin(snapshots: Sequence[Snapshot], limit: int) -> list[Snapshot]:
     edges = np.linspace(position.min(), position.max(), limit + 1)[1:-1]
     stretches = np.searchsorted(edges, position, side="left")
     return [
-        max((s for s, where in zip(snapshots, stretches, strict=True) if where == stretch), key=lambda s: s.scores)
+        max(
+            (s for s, where in zip(snapshots, stretches, strict=True) if where == stretch),
+            key=lambda s: s.scores,
+        )
         for stretch in np.unique(stretches)
     ]

@@ -1,0 +1,75 @@
+"""A study's front as a figure: every measured student, the front, and its test scores with intervals."""
+
+import os
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from sweep.errors import StudyError
+from sweep.front import Front
+
+
+def front_figure(front: Front) -> go.Figure:
+    """Return the first score objective against the first cost objective, costs on a log axis."""
+    file = front.study.file
+    score = next(n for n, d in zip(file.objectives, file.directions, strict=True) if d == "maximize")
+    cost = next(n for n, d in zip(file.objectives, file.directions, strict=True) if d == "minimize")
+    x, y = file.objectives.index(cost), file.objectives.index(score)
+    everything = list(front.study.points())
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[t.values[x] for t in everything],
+        y=[t.values[y] for t in everything],
+        mode="markers",
+        name="measured students (validation)",
+        marker={"color": "#9aa5b1", "size": 5},
+        text=[f"trial {t.number}, epoch {t.user_attrs['epoch']}" for t in everything],
+    )
+    figure.add_scatter(
+        x=[t.values[x] for t in front.points],
+        y=[t.values[y] for t in front.points],
+        mode="lines+markers",
+        name="front (validation)",
+        line={"shape": "hv", "color": "#0b6fa4"},
+        marker={"symbol": "circle", "size": 9},
+        text=[f"trial {t.number}" for t in front.points],
+    )
+    if score in ("mean_auc", "worst_auc"):
+        figure.add_scatter(**_test_scores(front, x, score))
+    figure.update_layout(
+        title=f"Front of {front.study.name}: {len(front.points)} of {len(everything)} measured students",
+        xaxis={"title": f"{cost} (estimated)", "type": "log"},
+        yaxis={"title": score},
+        template="plotly_white",
+        legend={"orientation": "h", "y": -0.2},
+    )
+    return figure
+
+
+def _test_scores(front: Front, x: int, score: str) -> dict[str, object]:
+    test = [t.user_attrs["test"] for t in front.points]
+    return {
+        "x": [t.values[x] for t in front.points],
+        "y": [s[score] for s in test],
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [s["intervals"][score][1] - s[score] for s in test],
+            "arrayminus": [s[score] - s["intervals"][score][0] for s in test],
+        },
+        "mode": "markers",
+        "name": "front (test, 68 % interval)",
+        "marker": {"symbol": "diamond-open", "size": 10, "color": "#c2570c"},
+    }
+
+
+def write_figure(front: Front, path: Path) -> None:
+    """Write the figure as one HTML file that needs no internet; raises StudyError if it cannot."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        front_figure(front).write_html(temporary, include_plotlyjs=True)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StudyError(
+            f"{path}: cannot be written ({error.strerror}); give a path in a folder of yours"
+        ) from error

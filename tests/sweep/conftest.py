@@ -1,0 +1,257 @@
+"""What tests of studies share: storage, study files, measured points, the contract of fronts."""
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from sweep.storage import open_storage
+from sweep.study import Study, create_or_resume
+from sweep.study_file import StudyFile, parse_study
+
+FILE: dict[str, Any] = {
+    "study": "hand-made",
+    "dataset": {"source": {"kind": "pythia", "zero_bias": 1000, "signal_events": 100, "pool": 200}},
+    "student": {"hidden": [4, 8]},
+    "training": {"beta": {"initial": 1e-7, "final": {"low": 1e-7, "high": 1e-2, "log": True}}},
+    "objectives": ["mean_auc", "lut"],
+    "constraints": {"latency_ns": {"max": 200}},
+    "budget": {"trials": 4},
+    "seed": 1,
+}
+
+
+@pytest.fixture
+def storage_url(tmp_path: Path) -> str:
+    """A database that is not there yet; tests of what every database must do start from it."""
+    return f"sqlite:///{tmp_path / 'database' / 'sweep.db'}"
+
+
+@pytest.fixture
+def storage(storage_url: str) -> Iterator[RDBStorage]:
+    opened = open_storage(storage_url)
+    yield opened
+    opened.engine.dispose()
+
+
+@pytest.fixture
+def study_file() -> Callable[..., StudyFile]:
+    """Makes a small study file, in which whole sections may be given."""
+
+    def make(**sections: Any) -> StudyFile:
+        return parse_study({**copy.deepcopy(FILE), **sections}, Path("hand-made.yaml"))
+
+    return make
+
+
+@pytest.fixture
+def study(storage: RDBStorage, study_file: Callable[..., StudyFile]) -> Study:
+    return create_or_resume(storage, study_file())[0]
+
+
+# ---- points -------------------------------------------------------------------------------------
+
+
+def scores(mean_auc: float, *, intervals: bool) -> dict[str, Any]:
+    auc = {"tt": mean_auc + 0.01, "ggh_bb": mean_auc - 0.01}
+    return {
+        "mean_auc": mean_auc,
+        "worst_auc": min(auc.values()),
+        "auc": auc,
+        "efficiency": dict.fromkeys(auc, 0.1),
+        "mean_efficiency": 0.1,
+        "rate_khz": 3.0,
+        "passing": 2,
+        **({"intervals": {"mean_auc": [mean_auc - 0.02, mean_auc + 0.02]}} if intervals else {}),
+    }
+
+
+@pytest.fixture
+def point() -> Callable[..., FrozenTrial]:
+    """Makes a trial as a worker leaves it for a measured student; its test AUC is `test_auc`."""
+
+    def make(
+        auc: float,
+        lut: float,
+        *,
+        latency_ns: float = 50.0,
+        test_auc: float = 0.6,
+        values: tuple[float, ...] | None = None,
+        constraints: Mapping[str, float] | None = None,
+        **attributes: Any,
+    ) -> FrozenTrial:
+        about = {
+            "role": "point",
+            "parent": 0,
+            "epoch": 3,
+            "beta": 1e-5,
+            "loss": 1.5,
+            "validation": scores(auc, intervals=False),
+            "test": scores(test_auc, intervals=True),
+            "cost": {
+                "lut": lut,
+                "ff": 10,
+                "dsp": 0.0,
+                "ebops": 100,
+                "latency_cycles": 8,
+                "latency_ns": latency_ns,
+                "hls_lut": 10 * lut,
+                "hls_dsp": 1.0,
+                "source": "estimated",
+                "lut_equivalent": lut,
+                "hls_lut_equivalent": 10 * lut + 55.0,
+            },
+            "design": "0123456789abcdef",
+            "student": "0-3-0123456789abcdef",
+        }
+        return create_trial(
+            values=list(values or (auc, lut)),
+            user_attrs={**about, **attributes},
+            constraints=dict(constraints or {"latency_ns": latency_ns - 200}),
+        )
+
+    return make
+
+
+@pytest.fixture
+def measured(study: Study, point: Callable[..., FrozenTrial]) -> Study:
+    """A study with a run, three points on its front (6, 4, 1), and all that must not be there."""
+    trial = study.optuna.ask()
+    recipe = study.file.recipe_space().suggest(trial)
+    for name, value in {"role": "run", "digest": recipe.digest(), "core_seconds": 30.0}.items():
+        trial.set_user_attr(name, value)
+    study.optuna.tell(trial, state=TrialState.FAIL)
+    points = [
+        point(0.90, 4000.0),
+        point(0.90, 5000.0),  # dominated
+        point(0.95, 900.0, latency_ns=300.0),  # infeasible
+        point(0.80, 2000.0, test_auc=0.8),
+        point(0.80, 2000.0, epoch=4),  # the same again
+        point(0.70, 1000.0, epoch=5),
+        create_trial(
+            state=TrialState.FAIL, user_attrs={"role": "point", "parent": 0, "epoch": 7, "problem": "broken"}
+        ),
+    ]
+    for each in points:
+        study.optuna.add_trial(each)
+    return study
+
+
+# ---- the contract of `sweep front --json` -------------------------------------------------------
+
+
+class Exact(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Open(BaseModel):
+    """Where the contract says "…": more keys may stand there."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+class ContractObjective(Exact):
+    name: str
+    direction: str
+
+    @model_validator(mode="after")
+    def _known(self) -> "ContractObjective":
+        assert self.direction in ("maximize", "minimize")
+        return self
+
+
+class ContractScores(Open):
+    mean_auc: float
+    auc: dict[str, float]
+
+
+class ContractTestScores(ContractScores):
+    intervals: dict[str, tuple[float, float]]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "ContractTestScores":
+        assert "mean_auc" in self.intervals
+        assert all(low <= high for low, high in self.intervals.values())
+        return self
+
+
+class ContractCost(Open):
+    lut: float
+    dsp: float
+    ff: float
+    ebops: int
+    latency_ns: float
+    source: str
+
+    @model_validator(mode="after")
+    def _known(self) -> "ContractCost":
+        assert self.source in ("estimated", "calibrated", "synthesized", "routed")
+        return self
+
+
+class ContractSynthesis(Exact):
+    tool: str
+    version: str
+    stage: str
+    lut: int
+    ff: int
+    dsp: int
+    bram: float
+    wns_ns: float | None
+
+
+class ContractPoint(Exact):
+    trial: int
+    parent: int | None
+    epoch: int
+    params: dict[str, Any]
+    values: dict[str, float]
+    validation: ContractScores
+    test: ContractTestScores
+    cost: ContractCost
+    synthesis: list[ContractSynthesis]
+    student: str
+
+
+class ContractFront(Exact):
+    study: str
+    objectives: list[ContractObjective]
+    reference_point: list[float]
+    hypervolume: float
+    points: list[ContractPoint]
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> "ContractFront":
+        names = [objective.name for objective in self.objectives]
+        assert len(self.reference_point) == len(names)
+        assert all(list(point.values) == names for point in self.points)
+        return self
+
+
+@pytest.fixture(scope="session")
+def contract() -> Callable[[str], ContractFront]:
+    """Reads what `sweep front --json` prints, or fails."""
+    return ContractFront.model_validate_json
+
+
+# ---- folders ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def snapshot() -> Callable[[Path], dict[str, str]]:
+    """Maps every file below a folder to what it holds, so that a test can say that nothing changed."""
+
+    def take(folder: Path) -> dict[str, str]:
+        return {
+            str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+
+    return take
