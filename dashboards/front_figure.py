@@ -8,6 +8,9 @@ import plotly.graph_objects as go
 from sweep.errors import StudyError
 from sweep.front import Front
 
+#: Kinds of image that Plotly writes with kaleido's help.
+IMAGES = (".svg", ".png", ".pdf")
+
 
 def front_figure(front: Front) -> go.Figure:
     """Return the first score objective against the first cost objective, costs on a log axis."""
@@ -64,12 +67,28 @@ def _test_scores(front: Front, x: int, score: str) -> dict[str, object]:
 
 
 def write_figure(front: Front, path: Path) -> None:
-    """Write the figure as one HTML file that needs no internet; raises StudyError if it cannot."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    """Write the figure: one HTML file that needs no internet, or an image (.svg, .png, .pdf).
+
+    Raises StudyError if it cannot be written; images need the package kaleido and a Chrome browser.
+    """
+    if path.suffix not in (".html", *IMAGES):
+        raise StudyError(f"{path}: not a figure's name; it ends in one of .html, {', '.join(IMAGES)}")
+    temporary = path.with_name(f".tmp-{path.name}")
+    figure = front_figure(front)
     try:
-        front_figure(front).write_html(temporary, include_plotlyjs=True)
+        if path.suffix == ".html":
+            figure.write_html(temporary, include_plotlyjs=True)
+        else:
+            figure.write_image(temporary, width=900, height=520)
         os.replace(temporary, path)
     except OSError as error:
         raise StudyError(
             f"{path}: cannot be written ({error.strerror}); give a path in a folder of yours"
         ) from error
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(",. ")
+        raise StudyError(
+            f"{path}: no image could be made ({reason}); install kaleido and Chrome, or write .html"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -114,7 +114,10 @@ def front(
     storage: StorageOption = None,
     as_json: JsonOption = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Write the front as a figure (HTML) there.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the front as a figure: .html, .svg, .png or .pdf."),
+    ] = None,
 ) -> None:
     """Show a study's Pareto front: its feasible points that no other beats in every objective."""
     from sweep.front import front_of

@@ -1,6 +1,8 @@
 """A study in the database: an Optuna study that carries its study file."""
 
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,8 +43,12 @@ class Study:
         """Return the training runs."""
         return [t for t in self.trials() if t.user_attrs.get("role") == "run"]
 
+    def is_finished(self, number: int) -> bool:
+        """Tell whether a trial has its result."""
+        return self.trials()[number].state.is_finished()
+
     def core_seconds(self) -> float:
-        """Return what the finished runs took, all workers together."""
+        """Return the processor time that the finished runs took, in seconds."""
         return float(sum(t.user_attrs.get("core_seconds", 0.0) for t in self.runs()))
 
     def points(self) -> Iterator[FrozenTrial]:
@@ -63,24 +69,51 @@ def create_or_resume(storage: RDBStorage, file: StudyFile) -> tuple[Study, bool]
             sampler=optuna.samplers.RandomSampler(seed=file.seed),
         )
     except optuna.exceptions.DuplicatedStudyError:
-        known = load(storage, file.study)
-        changed = _changed_sections(known.file, file)
-        if changed:
-            raise StudyError(
-                f"study {file.study!r} is in the database with another {', '.join(changed)};"
-                " give this one a name of its own (`study:`), or go on with the file that it was made from"
-            ) from None
-        _write_file(known.optuna, file)
-        return Study(file, known.optuna, storage), True
-    study.set_metric_names(list(file.objectives))
+        study = _load_optuna(storage, file.study)
+        if not _is_unfinished(study, file):
+            return _resume(load(storage, file.study), file), True
+    with _experiments_allowed():
+        study.set_metric_names(list(file.objectives))
     _write_file(study, file)
     return Study(file, study, storage), False
 
 
+def _is_unfinished(study: optuna.Study, file: StudyFile) -> bool:
+    """Tell whether the maker of a study was killed, or is about, to write its file."""
+    directions = [direction.name.lower() for direction in study.directions]
+    return not study.user_attrs and not study.trials and directions == list(file.directions)
+
+
+def _resume(known: Study, file: StudyFile) -> Study:
+    changed = _changed_sections(known.file, file)
+    # Nothing was learnt yet from a study whose data, say, could not be read.
+    if changed and (known.trials() or "objectives" in changed):
+        raise StudyError(
+            f"study {file.study!r} is in the database with another {', '.join(changed)};"
+            " give this one a name of its own (`study:`), or go on with the file that it was made from"
+        )
+    _write_file(known.optuna, file)
+    return Study(file, known.optuna, known.storage)
+
+
 def load(storage: RDBStorage, name: str) -> Study:
     """Return the study called `name`; raises StudyError when there is none, or it is not of this program."""
+    study = _load_optuna(storage, name)
+    text = study.user_attrs.get(STUDY_FILE)
+    if text is None:
+        raise StudyError(f"study {name!r} was not made by sweep; choose another name")
     try:
-        study = optuna.load_study(
+        file = StudyFile.model_validate_json(text, strict=True)
+    except ValueError as error:
+        raise StudyError(
+            f"study {name!r} was made by another version of sweep, which this one cannot read; use that one"
+        ) from error
+    return Study(file, study, storage)
+
+
+def _load_optuna(storage: RDBStorage, name: str) -> optuna.Study:
+    try:
+        return optuna.load_study(
             study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler(seed=0)
         )
     except KeyError:
@@ -88,10 +121,6 @@ def load(storage: RDBStorage, name: str) -> Study:
         raise StudyError(
             f"study {name!r} is not in the database (there: {names}); `sweep run` makes one"
         ) from None
-    text = study.user_attrs.get(STUDY_FILE)
-    if text is None:
-        raise StudyError(f"study {name!r} was not made by sweep; choose another name")
-    return Study(StudyFile.model_validate_json(text, strict=True), study, storage)
 
 
 def _write_file(study: optuna.Study, file: StudyFile) -> None:
@@ -116,7 +145,16 @@ def sampler_for(file: StudyFile, slot: int, finished_runs: int) -> optuna.sample
     if settings.name == "tpe":
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=1, constant_liar=True)
     kinds: dict[str, Any] = {"nsga2": optuna.samplers.NSGAIISampler, "nsga3": optuna.samplers.NSGAIIISampler}
-    sampler: optuna.samplers.BaseSampler = kinds[settings.name](
-        seed=seed, population_size=settings.population
-    )
+    with _experiments_allowed():
+        sampler: optuna.samplers.BaseSampler = kinds[settings.name](
+            seed=seed, population_size=settings.population
+        )
     return sampler
+
+
+@contextmanager
+def _experiments_allowed() -> Iterator[None]:
+    """Keep Optuna's warnings about what it calls experimental from the user's terminal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from objectives.data.inspect import FileSummary
@@ -39,16 +38,16 @@ def print_front(console: Console, front: Front) -> None:
             f"{cost['latency_ns']:g}",
             f"{cost['ebops']:,}",
             f"{point['validation']['mean_auc']:.4f}",
-            f"{test['mean_auc']:.4f} [{low:.4f}, {high:.4f}]",
+            f"{test['mean_auc']:.4f} ± {(high - low) / 2:.4f}",
         ]
         if console.width >= WIDE:
             row += [f"{auc:.3f}" for auc in test["auc"].values()]
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*row)
     console.print(table)
     rate, passing = points[0]["test"]["rate_khz"], max(p["test"]["passing"] for p in points)
     console.print(
         f"LUT, FF and latency: estimated from the adder graph at {front.study.file.hardware.clock_ns:g} ns;"
-        f" brackets hold 68 % intervals. Hypervolume {front.hypervolume:,.1f}."
+        f" ± is half a 68 % interval. Hypervolume {front.hypervolume:,.1f}."
         f" At {rate:g} kHz the threshold rests on {passing} zero-bias test events or fewer.",
         highlight=False,
     )

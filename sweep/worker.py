@@ -8,24 +8,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import optuna
+import psutil
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from objectives.costs.adder_graph import AdderGraph
 from objectives.costs.compiler import Compiler, compiler
-from objectives.data.dataset import Dataset, load_dataset
 from objectives.errors import CostError, TrainingError
-from objectives.measurement import Point, all_events, measure_point, split_outputs
+from objectives.measurement import Point, measure_point
 from objectives.recipe import Recipe
-from objectives.scores import score
 from objectives.students.network import QuantizedNetwork
-from objectives.teacher import Teacher, load_teacher
-from objectives.training.trainer import GraphKey, Trainer, TrainingData
+from objectives.training.trainer import Trainer
 from objectives.training.trajectory import Snapshot, Trajectory, run_trajectory, thin
 from sweep import home, records
 from sweep.messages import Message, Noticed, PointFound, RunEnded, Working
 from sweep.slots import Claim, Slots
 from sweep.study import Study, sampler_for
-from sweep.study_file import SCORES, trigger_rate_khz
+from sweep.training_ground import TrainingGround
 from sweep.worker_name import worker_name
 
 #: Draws after which a space counts as exhausted.
@@ -63,13 +62,7 @@ class Worker:
         self.name = worker_name()
         self.space = study.file.recipe_space()
         self.slots = Slots(study.storage.engine, study.id, self.name)
-        self.scores = [name for name in study.file.objectives if _is_score(name)]
-        rates = [r for name in study.file.objectives if (r := trigger_rate_khz(name)) is not None]
-        self.rate_khz = rates[0] if rates else 3.0
-        self._trainers: dict[GraphKey, Trainer] = {}
-        self._dataset: Dataset | None = None
-        self._data: TrainingData | None = None
-        self._teacher: Teacher | None = None
+        self.ground = TrainingGround(study.file)
 
     def work(self) -> int:
         """Take runs until the budget is spent; return how many this worker ended."""
@@ -96,22 +89,26 @@ class Worker:
     # --- one run -----------------------------------------------------------------------------
 
     def _run(self, claim: Claim, graphs: Compiler) -> bool:
-        started = time.monotonic()
+        started = _core_seconds()
         trial = self._trial_of(claim)
+        if trial is not None and self.study.is_finished(trial.number):
+            return self.slots.finish(claim)  # its worker died after telling the result
         if trial is None:
             self.tell(Noticed(self.name, "every configuration of this search space has been tried"))
             return self.slots.finish(claim)
         recipe = self.space.resolve(trial.params)
         seed = _training_seed(self.study.file.seed, claim.slot)
         try:
-            trainer = self._trainer(recipe, trial.number)
+            if not self.ground.is_compiled(recipe):
+                self.tell(Working(self.name, trial.number, "compiling", 0, 1))
+            trainer = self.ground.trainer(recipe)
             trajectory = run_trajectory(
-                trainer, recipe, seed, self._judge, on_epoch=self._epoch_teller(trial.number, recipe)
+                trainer, recipe, seed, self.ground.judge, on_epoch=self._epoch_teller(trial.number, recipe)
             )
             harvest = self._harvest(trial, recipe, trainer, trajectory, graphs)
         except TrainingError as error:
             harvest = Harvest(0, None, str(error))
-        seconds = time.monotonic() - started
+        seconds = _core_seconds() - started
         if not self.slots.renew(claim):
             self.tell(
                 Noticed(self.name, f"run {trial.number} was taken over by another worker; result dropped")
@@ -127,8 +124,13 @@ class Worker:
             return Trial(self.study.optuna, claim.trial_id)
         self._fail_orphans()
         known = {t.user_attrs["digest"] for t in self.study.runs()}
+        size = self.space.size()
+        if size is not None and len(known) >= size:
+            return None
         self.study.optuna.sampler = sampler_for(self.study.file, claim.slot, len(known))
-        for _ in range(MAX_DRAWS):
+        for draw in range(MAX_DRAWS):
+            if draw == MAX_DRAWS // 2:  # a sampler may insist on what it likes best
+                self.study.optuna.sampler = optuna.samplers.RandomSampler(seed=claim.slot)
             trial = self.study.optuna.ask()
             recipe = self.space.suggest(trial)
             if recipe.digest() not in known:
@@ -136,7 +138,7 @@ class Worker:
                 trial.set_user_attr("digest", recipe.digest())
                 trial.set_user_attr("slot", claim.slot)
                 trial.set_user_attr("seed", _training_seed(self.study.file.seed, claim.slot))
-                trial.set_user_attr("recipe", recipe.model_dump(mode="json"))
+                trial.set_user_attr("recipe", recipe.model_dump_json())
                 self.slots.begin(claim, trial._trial_id)
                 return trial
             trial.set_user_attr("problem", "drawn before; not trained again")
@@ -150,13 +152,6 @@ class Worker:
             age = time.time() - trial.datetime_start.timestamp() if trial.datetime_start else 0.0
             if trial._trial_id not in owned and age > 300:
                 self.study.optuna.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-
-    def _trainer(self, recipe: Recipe, run: int) -> Trainer:
-        key = GraphKey.of(recipe)
-        if key not in self._trainers:
-            self.tell(Working(self.name, run, "compiling", 0, 1))
-            self._trainers[key] = Trainer(recipe, self._training_data())
-        return self._trainers[key]
 
     def _harvest(
         self, trial: Trial, recipe: Recipe, trainer: Trainer, trajectory: Trajectory, graphs: Compiler
@@ -207,7 +202,7 @@ class Worker:
         return finished
 
     def _measure(self, student: Finished, graph: AdderGraph) -> Point:
-        dataset = self._events()
+        dataset = self.ground.dataset
         return measure_point(
             student.network,
             graph,
@@ -215,7 +210,7 @@ class Worker:
             student.ebops,
             dataset.validation,
             dataset.test,
-            rate_khz=self.rate_khz,
+            rate_khz=self.ground.rate_khz,
         )
 
     def _save(
@@ -305,25 +300,6 @@ class Worker:
         else:
             self.study.optuna.tell(trial, harvest.end, skip_if_finished=True)
 
-    # --- data --------------------------------------------------------------------------------
-
-    def _events(self) -> Dataset:
-        if self._dataset is None:
-            self._dataset = load_dataset(self.study.file.dataset, home.data_cache(), processes=1)
-        return self._dataset
-
-    def _training_data(self) -> TrainingData:
-        if self._data is None:
-            self._data = training_data(
-                self._events(), load_teacher(self.study.file.teacher, self._events(), home.teacher_cache())
-            )
-        return self._data
-
-    def _judge(self, outputs: np.ndarray[Any, Any]) -> dict[str, float]:
-        scores = score(*split_outputs(self._events().validation, outputs), rate_khz=self.rate_khz)
-        known = {"mean_auc": scores.mean_auc, "worst_auc": scores.worst_auc}
-        return {name: known.get(name, scores.mean_efficiency) for name in self.scores}
-
     def _epoch_teller(self, run: int, recipe: Recipe) -> Callable[..., None]:
         def tell(epoch: int, loss: float, scores: Mapping[str, float], ebops: int) -> None:
             best = " · ".join(f"{name} {value:.3f}" for name, value in scores.items())
@@ -336,22 +312,12 @@ class Worker:
         return tell
 
 
-def training_data(dataset: Dataset, teacher: Teacher) -> TrainingData:
-    """Return the resident training data: zero bias, then every exposure class, with their targets."""
-    train = dataset.train
-    names = ["zero_bias", *train.exposure]
-    events = [train.zero_bias, *train.exposure.values()]
-    return TrainingData.load(
-        np.concatenate(events),
-        np.concatenate([teacher.targets("train", name) for name in names]),
-        len(train.zero_bias),
-        all_events(dataset.validation),
-    )
+def _core_seconds() -> float:
+    """Return the processor time of this process and the compiler beside it, in seconds."""
+    me = psutil.Process()
+    times = [p.cpu_times() for p in (me, *me.children(recursive=True))]
+    return float(sum(t.user + t.system for t in times))
 
 
 def _training_seed(study_seed: int, slot: int) -> int:
     return int(np.random.SeedSequence([study_seed, slot]).generate_state(1)[0] % 2**31)
-
-
-def _is_score(name: str) -> bool:
-    return name in SCORES or trigger_rate_khz(name) is not None

@@ -1,0 +1,65 @@
+"""What every run of a study shares: its events, targets and scores, and compiled graphs.
+
+Loaded on first use and kept, so that a worker compiles once for each architecture.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from objectives.data.dataset import Dataset, load_dataset
+from objectives.measurement import all_events, split_outputs
+from objectives.recipe import Recipe
+from objectives.scores import WORKING_POINT_KHZ, score
+from objectives.teacher import load_teacher
+from objectives.training.trainer import GraphKey, Trainer, TrainingData
+from sweep import home
+from sweep.study_file import StudyFile, direction_of, trigger_rate_khz
+
+
+class TrainingGround:
+    """Events, targets, scores and compiled graphs of one study."""
+
+    def __init__(self, file: StudyFile) -> None:
+        self.file = file
+        self.scores = [name for name in file.objectives if direction_of(name) == "maximize"]
+        rates = (trigger_rate_khz(name) for name in file.objectives)
+        self.rate_khz = next((rate for rate in rates if rate is not None), WORKING_POINT_KHZ)
+        self._trainers: dict[GraphKey, Trainer] = {}
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """Events of all parts."""
+        return load_dataset(self.file.dataset, home.data_cache(), processes=1)
+
+    @cached_property
+    def training_data(self) -> TrainingData:
+        """Zero bias, then every exposure class, with their targets; and the validation events."""
+        teacher = load_teacher(self.file.teacher, self.dataset, home.teacher_cache())
+        train = self.dataset.train
+        return TrainingData.load(
+            np.concatenate([train.zero_bias, *train.exposure.values()]),
+            np.concatenate([teacher.targets("train", name) for name in ("zero_bias", *train.exposure)]),
+            len(train.zero_bias),
+            all_events(self.dataset.validation),
+        )
+
+    def is_compiled(self, recipe: Recipe) -> bool:
+        """Tell whether `trainer` has this recipe's graphs already."""
+        return GraphKey.of(recipe) in self._trainers
+
+    def trainer(self, recipe: Recipe) -> Trainer:
+        """Return the trainer for a recipe's architecture, with its graphs."""
+        key = GraphKey.of(recipe)
+        if key not in self._trainers:
+            self._trainers[key] = Trainer(recipe, self.training_data)
+        return self._trainers[key]
+
+    def judge(self, outputs: NDArray[Any]) -> Mapping[str, float]:
+        """Return the study's scores of outputs (n,) on the validation events, by objective."""
+        scores = score(*split_outputs(self.dataset.validation, outputs), rate_khz=self.rate_khz)
+        known = {"mean_auc": scores.mean_auc, "worst_auc": scores.worst_auc}
+        return {name: known.get(name, scores.mean_efficiency) for name in self.scores}
