@@ -4,6 +4,7 @@ Architecture (323,731 parameters), optimizer and target transform are those of P
 """
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -144,7 +145,9 @@ def _user_teacher(file: Path) -> "keras.Model":  # type: ignore[name-defined]  #
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise TeacherError(f"{file}: not a Keras model that can be loaded ({reason})") from error
     shape = tuple(model.input_shape[1:])
-    if np.prod(shape) != np.prod(IMAGE_SHAPE) or tuple(model.output_shape[1:]) != shape:
+    without_ones = tuple(size for size in shape if size != 1)
+    # Transposed regions have the right size too, but would be cut in the wrong places.
+    if without_ones not in (IMAGE_SHAPE, (math.prod(IMAGE_SHAPE),)) or tuple(model.output_shape[1:]) != shape:
         raise TeacherError(
             f"{file}: takes {shape} and gives {tuple(model.output_shape[1:])};"
             " a teacher reconstructs the 18x14 regions that it is given"

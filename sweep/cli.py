@@ -180,6 +180,7 @@ def data_generate(
 ) -> None:
     """Generate the collisions of a study's dataset with Pythia, and say where they are."""
     from objectives.data.config import PythiaSource
+    from objectives.data.dataset import pythia_folder
     from objectives.data.pythia import generate
     from sweep.display import Display
     from sweep.errors import StudyError
@@ -192,7 +193,7 @@ def data_generate(
     with Display(Console(stderr=True), 0, 0) as display:
         files = generate(
             source,
-            home.data_cache(),
+            pythia_folder(source, home.data_cache()),
             processes=processes or os.cpu_count() or 1,
             progress=lambda what, done, total: display.show(Working("preparation", None, what, done, total)),
         )

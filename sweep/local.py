@@ -31,6 +31,12 @@ def run_here(study: Study, url: str, workers: int, display: Display) -> None:
     release_dead(slots)
     messages: Queue[Message] = SPAWN.Queue()
     logs = home.students_folder(study.name).parent / "logs"
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StudyError(
+            f"{logs}: cannot be made ({error.strerror}); set SWEEP_HOME to a folder of yours"
+        ) from error
     _wait_for_preparation(study, workers, messages, logs, display)
     remaining = study.file.budget.trials - slots.done()
     started = {

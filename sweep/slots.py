@@ -174,6 +174,19 @@ class Slots:
             rows = connection.execute(self._mine()).mappings().all()
         return {r["trial_id"] for r in rows if r["trial_id"] is not None}
 
+    def drawing(self, claim: Claim | None = None) -> bool:
+        """Tell whether a worker, other than the holder of `claim`, is about to note its slot's trial."""
+        now = time.time()
+        with self.engine.begin() as connection:
+            rows = connection.execute(self._mine()).mappings().all()
+        return any(
+            r["trial_id"] is None
+            and not r["done"]
+            and r["lease_until"] >= now
+            and (claim is None or r["slot"] != claim.slot)
+            for r in rows
+        )
+
     def done(self) -> int:
         """Return how many slots are done."""
         with self.engine.begin() as connection:

@@ -291,7 +291,7 @@ def find_study_file(name_or_path: str | Path) -> Path:
     try:
         if Path(text).is_file():
             return Path(text)
-    except ValueError:  # a null byte
+    except (ValueError, OSError):  # a null byte; a name too long
         pass
     names = f"the studies that come with sweep are {', '.join(packaged)}" if packaged else "give a path"
     raise StudyFileError(

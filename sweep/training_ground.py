@@ -20,6 +20,10 @@ from sweep import home
 from sweep.study_file import StudyFile, direction_of, trigger_rate_khz
 
 
+#: Architectures whose compiled graphs a process keeps; each takes some 100 MB.
+KEPT_TRAINERS = 8
+
+
 class TrainingGround:
     """Events, targets, scores and compiled graphs of one study."""
 
@@ -54,9 +58,11 @@ class TrainingGround:
     def trainer(self, recipe: Recipe) -> Trainer:
         """Return the trainer for a recipe's architecture, with its graphs."""
         key = GraphKey.of(recipe)
-        if key not in self._trainers:
-            self._trainers[key] = Trainer(recipe, self.training_data)
-        return self._trainers[key]
+        trainer = self._trainers.pop(key, None) or Trainer(recipe, self.training_data)
+        self._trainers[key] = trainer  # the last used is the last to go
+        if len(self._trainers) > KEPT_TRAINERS:
+            del self._trainers[next(iter(self._trainers))]
+        return trainer
 
     def judge(self, outputs: NDArray[Any]) -> Mapping[str, float]:
         """Return the study's scores of outputs (n,) on the validation events, by objective."""

@@ -1,6 +1,5 @@
 """A worker: claims runs of a study, trains them, and puts their points into the study."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -71,6 +70,7 @@ class Worker:
             while not self._hours_are_spent() and (claim := self.slots.claim(self.study.file.budget.trials)):
                 with self._held(claim):
                     ended += self._run(claim, graphs)
+        self._fail_orphans(None)
         return ended
 
     def _hours_are_spent(self) -> bool:
@@ -122,12 +122,15 @@ class Worker:
         """Return the claim's trial, begun by an earlier attempt or drawn now; None if nothing new is left."""
         if claim.trial_id is not None:
             return Trial(self.study.optuna, claim.trial_id)
-        self._fail_orphans()
-        known = {t.user_attrs["digest"] for t in self.study.runs()}
+        self._fail_orphans(claim)
+        runs = self._begun_runs()
+        known = {t.user_attrs["digest"] for t in runs}
         size = self.space.size()
         if size is not None and len(known) >= size:
             return None
-        self.study.optuna.sampler = sampler_for(self.study.file, claim.slot, len(known))
+        self.study.optuna.sampler = sampler_for(
+            self.study.file, claim.slot, sum(t.state.is_finished() for t in runs)
+        )
         for draw in range(MAX_DRAWS):
             if draw == MAX_DRAWS // 2:  # a sampler may insist on what it likes best
                 self.study.optuna.sampler = optuna.samplers.RandomSampler(seed=claim.slot)
@@ -145,12 +148,20 @@ class Worker:
             self.study.optuna.tell(trial, state=TrialState.FAIL)
         return None
 
-    def _fail_orphans(self) -> None:
+    def _begun_runs(self) -> list[FrozenTrial]:
+        """Return the runs that belong to a slot; a worker died, or is about, to note any other."""
+        runs = self.study.runs()
+        owned = self.slots.trial_ids()  # read later than the runs, or one could be noted in between
+        return [t for t in runs if t._trial_id in owned]
+
+    def _fail_orphans(self, claim: Claim | None) -> None:
         """Close trials whose worker died between drawing them and noting them in its slot."""
+        running = self.study.trials(TrialState.RUNNING)
+        if self.slots.drawing(claim):
+            return  # one of them may be somebody's
         owned = self.slots.trial_ids()
-        for trial in self.study.trials(TrialState.RUNNING):
-            age = time.time() - trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-            if trial._trial_id not in owned and age > 300:
+        for trial in running:
+            if trial._trial_id not in owned:
                 self.study.optuna.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _harvest(

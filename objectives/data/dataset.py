@@ -55,8 +55,12 @@ def load_dataset(
     """
     source = config.source
     if isinstance(source, PythiaSource):
-        folder = cache / f"pythia-v{GENERATOR_VERSION}-{generator_digest(source)}"
-        files = generate(source, folder, processes=processes or available_processors(), progress=progress)
+        files = generate(
+            source,
+            pythia_folder(source, cache),
+            processes=processes or available_processors(),
+            progress=progress,
+        )
         samples = {name: read_regions(path, progress=progress) for name, path in files.items()}
         zero_bias = samples.pop("zero_bias")
         exposure = {name: samples.pop(name) for name in map(str, source.exposure)}
@@ -81,6 +85,11 @@ def load_dataset(
         for index, part in enumerate(_PARTS)
     }
     return Dataset(digest, **parts)
+
+
+def pythia_folder(source: PythiaSource, cache: Path) -> Path:
+    """Return where in `cache` the generated events of `source` are kept."""
+    return cache / f"pythia-v{GENERATOR_VERSION}-{generator_digest(source)}"
 
 
 def dataset_digest(config: DatasetConfig) -> str:

@@ -231,6 +231,9 @@ def initialise(
         fan_in, fan_out = np.prod(shape[:-1]), np.prod(shape[:-2]) * shape[-1]
         limit = np.sqrt(6.0 / (fan_in + fan_out))
         layer.kernel.assign(rng.uniform(-limit, limit, shape).astype(np.float32))
+        for quantizer in (layer.kq, layer.iq, *([layer.bq] if layer.bias is not None else [])):
+            # Calibration takes the sign bit from what is never negative.
+            _fill(quantizer.quantizer._k, quantizer.quantizer._k0.value)
         _fill(layer.kq.quantizer._b, weights.bits)
         _fill(layer.kq.quantizer._i, weights.integer_bits)
         if layer.bias is not None:

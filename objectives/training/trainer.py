@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from objectives.quantization import Quantization
 from objectives.recipe import Recipe
 from objectives.schemes import hgq
-from objectives.students.architecture import Architecture
+from objectives.students.architecture import IMAGE_SHAPE, Architecture
 from objectives.students.network import QuantizedNetwork
+from objectives.training import batch_last
 
 Counts = NDArray[np.uint16]
 State = list[NDArray[Any]]
@@ -143,15 +144,16 @@ class Trainer:
 
     def _epoch_graph(self, order: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
         variables = self.model.trainable_variables
+        events = _rows(self.data.events)
 
         def step(i: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             index = tf.slice(order, [i * self.batch], [self.batch])
-            x = _image(tf.gather(self.data.events, index))
+            x = _images(tf.gather(events, index))
             y = tf.gather(self.data.targets, index)
             with tf.GradientTape() as tape:
-                error = self.model(x, training=True)[:, 0] - y
+                error = batch_last.forward(self.model, x, True) - y
                 loss = tf.reduce_mean(tf.abs(error) if self.loss == "mae" else tf.square(error))
-                objective = loss + tf.add_n(self.model.losses)
+                objective = loss + batch_last.penalty(self.model)
             self.optimizer.apply(tape.gradient(objective, variables), variables)
             return i + 1, total + loss
 
@@ -172,9 +174,11 @@ class Trainer:
             quantizer._i.assign(tf.fill(quantizer._i.shape, -1e9))
             quantizer._k.assign(tf.zeros(quantizer._k.shape, quantizer._k.dtype))
 
+        events = _rows(self.data.events)
+
         def step(i: tf.Tensor) -> tuple[tf.Tensor]:
             index = tf.slice(order, [i * FORWARD_BATCH], [FORWARD_BATCH])
-            self.model(_image(tf.gather(self.data.events, index)), training=TrainingFlagWrapper("tracing"))
+            batch_last.forward(self.model, _images(tf.gather(events, index)), TrainingFlagWrapper("tracing"))
             return (i + 1,)
 
         tf.while_loop(lambda i: i < parts, step, [tf.constant(0)])
@@ -190,7 +194,7 @@ class Trainer:
         parts = events.shape[0] // FORWARD_BATCH
 
         def step(i: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            part = self.model(_image(_part(events, i)), training=False)[:, 0]
+            part = batch_last.forward(self.model, _part(events, i), False)
             return i + 1, tf.tensor_scatter_nd_update(scores, [[i]], [part])
 
         _, scores = tf.while_loop(
@@ -199,7 +203,7 @@ class Trainer:
         return tf.reshape(scores, [-1])
 
     def _layer_ebops(self, layer: keras.Layer) -> tf.Tensor:
-        return tf.cast(layer._compute_ebops((1, *layer.input.shape[1:])), tf.int32)
+        return tf.cast(batch_last.layer_ebops(layer), tf.int32)
 
     def _calibration_orders(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Every training event, and an even share of zero bias and exposure, in whole batches."""
@@ -222,8 +226,13 @@ def _part(events: tf.Tensor, i: tf.Tensor) -> tf.Tensor:
     return tf.slice(events, [i * FORWARD_BATCH, 0, 0], [FORWARD_BATCH, *events.shape[1:]])
 
 
-def _image(events: tf.Tensor) -> tf.Tensor:
-    return tf.cast(events, tf.float32)[..., None]
+def _rows(events: tf.Tensor) -> tf.Tensor:
+    """Events as rows, which XLA gathers four times faster than images."""
+    return tf.reshape(events, [events.shape[0], -1])
+
+
+def _images(rows: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(rows, [-1, *IMAGE_SHAPE])
 
 
 def _padded(events: Counts) -> Counts:

@@ -21,26 +21,33 @@ def student(architecture: Architecture, quantization: Quantization, seed: int) -
     model = hgq.build_student(architecture, quantization)
     hgq.initialise(model, quantization, seed, output_bias=20)
     rng = np.random.default_rng(seed)
-    for number, layer in enumerate(hgq.quantized_layers(model)):
-        layer.kernel.assign(rng.uniform(-1, 1, layer.kernel.shape) * rng.choice([0.3, 1], layer.kernel.shape))
-        scatter(layer.kq.quantizer._b, rng, 0, 3)
-        scatter(layer.kq.quantizer._i, rng, -1, 0)
+    layers = hgq.quantized_layers(model)
+    for layer in layers:
+        first, last = layer is layers[0], layer is layers[-1]
+        # The last layer adds more than it takes away: else one student of two is dead.
+        kernel = rng.uniform(-0.3 if last else -1, 1, layer.kernel.shape)
+        layer.kernel.assign(kernel * rng.choice([0.3, 1], layer.kernel.shape))
+        scatter(layer.kq.quantizer._b, rng, *((2, 4) if last else (0, 3)))
+        scatter(layer.kq.quantizer._i, rng, *((0, 0) if last else (-1, 0)))
         if layer.bias is not None:
             layer.bias.assign(rng.uniform(-4, 12, layer.bias.shape))
             scatter(layer.bq.quantizer._b, rng, 0, 6)
             scatter(layer.bq.quantizer._i, rng, 1, 4)
-        first = number == 0
-        scatter(layer.iq.quantizer._i, rng, *((6, 10) if first else (2, 7)))
-        scatter(layer.iq.quantizer._f, rng, *((-6, 0) if first else (-4, 2)))
+        scatter(layer.iq.quantizer._i, rng, *((6, 10) if first else (3, 7)))
+        scatter(layer.iq.quantizer._f, rng, *((-5, 0) if first else (-2, 2)))
         if hasattr(layer, "moving_mean"):
             layer.bn_gamma.assign(rng.uniform(0.5, 2, layer.bn_gamma.shape))
-            layer.moving_mean.assign(rng.uniform(0, 4, layer.moving_mean.shape))
+            layer.moving_mean.assign(rng.uniform(0, 1, layer.moving_mean.shape))
             layer.moving_variance.assign(rng.uniform(0.5, 9, layer.moving_variance.shape))
     return model
 
 
 def scatter(bits: Any, rng: np.random.Generator, low: int, high: int) -> None:
-    """Draw bitwidths from `low` to `high`, not whole, as training leaves them."""
+    """Draw bitwidths from `low` to `high`, not whole, as training leaves them.
+
+    Where few are shared by many values, the two lowest are left out: they would kill the student.
+    """
+    low = min(low + 2, high) if np.prod(bits.shape) < 8 else low
     whole = rng.integers(low, high + 1, bits.shape)
     bits.assign((whole + rng.uniform(-0.4, 0.4, bits.shape)).astype(np.float32))
 

@@ -158,10 +158,11 @@ def test_a_saved_student_comes_back_the_same(architecture: Architecture, granula
 
 def test_the_beginning_depends_on_seed_and_bits_alone() -> None:
     one, other = hgq.build_student(V2, WRAPPING), student(V2, WRAPPING, 9)
+    trace_minmax(other, events(9)[..., None].astype(np.float32))  # this one has been calibrated before
 
     def beginning(model: keras.Model, seed: int, start: Quantization = WRAPPING) -> list[np.ndarray]:
         hgq.initialise(model, start, seed, output_bias=7)
-        return [v.numpy() for v in (*model.trainable_variables, *model.non_trainable_variables)]
+        return [v.numpy() for v in model.weights if not v.path.endswith("/ebops")]
 
     def equal(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
         return all((x == y).all() for x, y in zip(a, b, strict=True))

@@ -1,0 +1,243 @@
+"""The front: what no feasible point beats, known answers for its volume, and its contract as JSON."""
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.samplers import RandomSampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from pydantic import ValidationError
+
+from sweep import home
+from sweep.front import Front, front_of
+from sweep.study import Study, create_or_resume
+from sweep.study_file import StudyFile, parse_study
+from sweep.tables import write_csv
+
+MakePoint = Callable[..., FrozenTrial]
+
+
+def values(front: Front) -> list[list[float]]:
+    return [trial.values for trial in front.points]
+
+
+# ---- known answers ------------------------------------------------------------------------------
+
+
+def test_a_front_is_feasible_measured_and_beaten_by_none(measured: Study) -> None:
+    front = front_of(measured)
+    assert [trial.number for trial in front.points] == [6, 4, 1], "cheapest first"
+    assert values(front) == [[0.70, 1000.0], [0.80, 2000.0], [0.90, 4000.0]]
+
+
+def test_the_volume_is_what_a_hand_finds(measured: Study) -> None:
+    # Steps against (0.5, 20000), each from its LUT to the reference: the higher AUC adds a slab.
+    by_hand = (0.70 - 0.5) * (20000 - 1000) + (0.80 - 0.70) * (20000 - 2000) + (0.90 - 0.80) * (20000 - 4000)
+    assert by_hand == pytest.approx(7200)
+    assert front_of(measured).hypervolume == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_a_single_point_spans_a_rectangle(study: Study, point: MakePoint) -> None:
+    study.optuna.add_trial(point(0.75, 12_000.0))
+    assert front_of(study).hypervolume == pytest.approx(0.25 * 8_000)
+
+
+def test_the_reference_point_is_the_files(storage: RDBStorage, study_file: Callable[..., StudyFile]) -> None:
+    study, _ = create_or_resume(storage, study_file(reference_point=[0.6, 10_000]))
+    assert front_of(study).as_json()["reference_point"] == [0.6, 10_000]
+
+
+def test_three_objectives(
+    storage: RDBStorage, study_file: Callable[..., StudyFile], point: MakePoint
+) -> None:
+    file = study_file(objectives=["mean_auc", "lut", "latency_ns"], reference_point=[0.5, 100, 200])
+    study, _ = create_or_resume(storage, file)
+    for auc, lut, latency in ((0.75, 60.0, 100.0), (0.6, 60.0, 50.0), (0.75, 60.0, 150.0)):
+        study.optuna.add_trial(point(auc, lut, latency_ns=latency, values=(auc, lut, latency)))
+    front = front_of(study)
+    assert sorted(trial.number for trial in front.points) == [0, 1]
+    boxes = 0.25 * 40 * 100 + 0.1 * 40 * 150 - 0.1 * 40 * 100
+    assert front.hypervolume == pytest.approx(boxes)
+
+
+def test_points_behind_the_reference_are_on_the_front_and_add_no_volume(
+    study: Study, point: MakePoint
+) -> None:
+    study.optuna.add_trial(point(0.45, 100.0))
+    study.optuna.add_trial(point(0.99, 30_000.0))
+    front = front_of(study)
+    assert len(front.points) == 2
+    assert front.hypervolume == 0
+
+
+@pytest.mark.parametrize(("constraint", "feasible"), [(-1e-9, True), (0.0, True), (1e-9, False)])
+def test_a_point_at_its_limit_is_feasible(
+    study: Study, point: MakePoint, constraint: float, feasible: bool
+) -> None:
+    study.optuna.add_trial(point(0.7, 100.0, constraints={"latency_ns": constraint, "lut": -1.0}))
+    assert bool(front_of(study).points) is feasible
+
+
+def test_an_empty_study_has_an_empty_front(study: Study, contract: Callable[[str], Any]) -> None:
+    front = front_of(study)
+    assert (front.points, front.hypervolume) == ([], 0.0)
+    found = contract(json.dumps(front.as_json()))
+    assert (found.study, found.points, found.hypervolume) == ("hand-made", [], 0.0)
+
+
+def test_what_failed_or_runs_or_is_not_measured_is_not_on_the_front(study: Study, point: MakePoint) -> None:
+    study.optuna.ask()
+    study.optuna.tell(study.optuna.ask(), state=TrialState.FAIL)
+    study.optuna.add_trial(create_trial(values=[0.99, 1.0]))  # told by hand: no cost, no student
+    failed = point(0.98, 2.0)
+    failed.state, failed.values = TrialState.FAIL, None
+    study.optuna.add_trial(failed)
+    assert front_of(study).points == []
+
+
+def test_test_scores_decide_nothing(study: Study, point: MakePoint) -> None:
+    study.optuna.add_trial(point(0.80, 1000.0, test_auc=0.55))
+    study.optuna.add_trial(point(0.79, 1001.0, test_auc=0.99))
+    assert [trial.number for trial in front_of(study).points] == [0]
+
+
+# ---- any points, against the definition ---------------------------------------------------------
+
+STEPS = 6
+cells = st.tuples(st.integers(0, STEPS), st.integers(0, STEPS), st.booleans())
+
+
+@settings(max_examples=60, deadline=None)
+@given(grid=st.lists(cells, max_size=12))
+def test_any_points(grid: list[tuple[int, int, bool]], memory_study: Callable[[], Study]) -> None:
+    study = memory_study()
+    for score, cost, feasible in grid:
+        study.optuna.add_trial(study_point(0.5 + score / 16, 1000.0 * cost, feasible))
+    front = front_of(study)
+    feasible_cells = {(score, cost) for score, cost, feasible in grid if feasible}
+    expected = {
+        (score, cost)
+        for score, cost in feasible_cells
+        if not any(s >= score and c <= cost and (s, c) != (score, cost) for s, c in feasible_cells)
+    }
+    found = [(round((auc - 0.5) * 16), round(lut / 1000)) for auc, lut in values(front)]
+    assert sorted(found) == sorted(expected), "each once, however often it was found"
+    assert found == sorted(found, key=lambda cell: cell[1])
+    covered = sum(
+        any(s > score and c <= cost for s, c in feasible_cells)
+        for score, cost in itertools.product(range(STEPS), range(20))  # to the reference, 20000 LUT
+    )
+    assert front.hypervolume == pytest.approx(covered * 1000 / 16)
+
+
+@pytest.fixture(scope="module")
+def memory_study() -> Callable[[], Study]:
+    content = {
+        "study": "grid",
+        "dataset": {"source": {"kind": "pythia"}},
+        "training": {"epochs": [1, 2]},
+        "objectives": ["mean_auc", "lut"],
+        "budget": {"trials": 1},
+    }
+    file = parse_study(content, Path("grid.yaml"))
+
+    def make() -> Study:
+        made = optuna.create_study(directions=["maximize", "minimize"], sampler=RandomSampler())
+        return Study(file, made, made._storage)
+
+    return make
+
+
+def study_point(auc: float, lut: float, feasible: bool) -> FrozenTrial:
+    return create_trial(
+        values=[auc, lut], user_attrs={"cost": {}}, constraints={"latency_ns": -1.0 if feasible else 1.0}
+    )
+
+
+# ---- the contract -------------------------------------------------------------------------------
+
+
+def test_the_front_keeps_its_contract(measured: Study, contract: Callable[[str], Any]) -> None:
+    front = front_of(measured)
+    found = contract(json.dumps(front.as_json(), allow_nan=False))
+    assert found.study == "hand-made"
+    assert [(o.name, o.direction) for o in found.objectives] == [
+        ("mean_auc", "maximize"),
+        ("lut", "minimize"),
+    ]
+    assert found.reference_point == [0.5, 20_000]
+    assert found.hypervolume == front.hypervolume
+    assert [point.trial for point in found.points] == [6, 4, 1]
+    first, second = found.points[0], found.points[1]
+    assert (first.parent, first.epoch, first.synthesis) == (0, 5, [])
+    assert first.values == {"mean_auc": 0.70, "lut": 1000.0}
+    assert (second.validation.mean_auc, second.test.mean_auc) == (0.80, 0.80)
+    assert second.cost.lut == 2000.0
+    assert second.student == str(home.students_folder("hand-made") / "0-3-0123456789abcdef")
+
+
+def test_the_end_of_a_run_has_no_parent(
+    study: Study, point: MakePoint, contract: Callable[[str], Any]
+) -> None:
+    end = point(0.8, 1000.0, role="run")
+    del end.user_attrs["parent"]
+    study.optuna.add_trial(end)
+    assert contract(json.dumps(front_of(study).as_json())).points[0].parent is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda front: front.update(extra=1),
+        lambda front: front.pop("hypervolume"),
+        lambda front: front["points"][0].pop("parent"),
+        lambda front: front["points"][0].update(trial="6"),
+        lambda front: front["points"][0]["cost"].pop("lut"),
+        lambda front: front["points"][0]["cost"].update(ebops=1.5),
+        lambda front: front["points"][0]["test"].pop("intervals"),
+        lambda front: front["points"][0]["values"].pop("lut"),
+        lambda front: front["objectives"][0].update(direction="up"),
+        lambda front: front["points"][0].update(synthesis=[{"tool": "yosys"}]),
+    ],
+)
+def test_the_contract_notices(
+    damage: Callable[[dict[str, Any]], Any], measured: Study, contract: Callable[[str], Any]
+) -> None:
+    content = json.loads(json.dumps(front_of(measured).as_json()))
+    contract(json.dumps(content))
+    damage(content)
+    with pytest.raises(ValidationError):
+        contract(json.dumps(content))
+
+
+def test_csv_says_the_same(measured: Study) -> None:
+    stream = io.StringIO()
+    front = front_of(measured)
+    write_csv(stream, front)
+    rows = list(csv.DictReader(io.StringIO(stream.getvalue())))
+    points = front.as_json()["points"]
+    assert [int(row["trial"]) for row in rows] == [point["trial"] for point in points]
+    for row, point in zip(rows, points, strict=True):
+        assert float(row["validation_mean_auc"]) == point["validation"]["mean_auc"]
+        assert float(row["test_mean_auc"]) == point["test"]["mean_auc"]
+        assert {name: float(row[f"test_auc_{name}"]) for name in ("tt", "ggh_bb")} == point["test"]["auc"]
+        assert [float(row[name]) for name in ("lut", "ff", "ebops", "latency_ns")] == [
+            point["cost"][name] for name in ("lut", "ff", "ebops", "latency_ns")
+        ]
+        assert row["student"] == point["student"]
+
+
+def test_csv_of_an_empty_front_is_its_header(study: Study) -> None:
+    stream = io.StringIO()
+    write_csv(stream, front_of(study))
+    assert stream.getvalue().count("\n") == 1
+    assert stream.getvalue().startswith("trial,")
