@@ -7,6 +7,7 @@ import json
 import math
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
@@ -14,11 +15,14 @@ from numpy.typing import NDArray
 
 from objectives.config import content_digest
 from objectives.data.dataset import Dataset, Part
+from objectives.data.geometry import IMAGE_SHAPE
 from objectives.data.h5 import file_digest
 from objectives.errors import TeacherError
 from objectives.progress import Progress, silent
-from objectives.students.architecture import IMAGE_SHAPE
 from objectives.teacher_config import TeacherConfig
+
+if TYPE_CHECKING:
+    import keras
 
 #: Change when the same configuration would give another teacher.
 VERSION = 1
@@ -94,7 +98,7 @@ def _classes(part: Part) -> dict[str, NDArray[np.uint16]]:
     return {"zero_bias": part.zero_bias, **part.signals, **part.exposure}
 
 
-def build_teacher() -> "keras.Model":  # type: ignore[name-defined]  # noqa: F821
+def build_teacher() -> "keras.Model":
     """Return CICADA's untrained autoencoder of images (n, 18, 14, 1) in counts."""
     from keras import Input, Sequential, layers
 
@@ -120,7 +124,7 @@ def build_teacher() -> "keras.Model":  # type: ignore[name-defined]  # noqa: F82
     )
 
 
-def _train(config: TeacherConfig, events: NDArray[np.uint16], progress: Progress) -> "keras.Model":  # type: ignore[name-defined]  # noqa: F821
+def _train(config: TeacherConfig, events: NDArray[np.uint16], progress: Progress) -> "keras.Model":
     import keras
 
     keras.utils.set_random_seed(config.seed)
@@ -136,7 +140,7 @@ def _train(config: TeacherConfig, events: NDArray[np.uint16], progress: Progress
     return model
 
 
-def _user_teacher(file: Path) -> "keras.Model":  # type: ignore[name-defined]  # noqa: F821
+def _user_teacher(file: Path) -> "keras.Model":
     import keras
 
     try:
@@ -155,7 +159,7 @@ def _user_teacher(file: Path) -> "keras.Model":  # type: ignore[name-defined]  #
     return model
 
 
-def _loss(model: "keras.Model", events: NDArray[np.uint16]) -> NDArray[np.float32]:  # type: ignore[name-defined]  # noqa: F821
+def _loss(model: "keras.Model", events: NDArray[np.uint16]) -> NDArray[np.float32]:
     """Return the mean squared error (n,) of the reconstruction, in counts squared."""
     images = _images(events).reshape(-1, *model.input_shape[1:])
     reconstructed = model.predict(images, batch_size=1024, verbose=0)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from objectives.data.h5 import IMAGE_SHAPE, MAX_COUNT, Layout
+from objectives.data.geometry import IMAGE_SHAPE
+from objectives.data.h5 import MAX_COUNT, Layout
 
 #: Types that region energies may be stored in.
 ENERGY_DTYPES = ("<i2", ">i2", "<u2", ">u4", "<i4", "<i8", "<u8", "<f2", "<f4", ">f4", "<f8")

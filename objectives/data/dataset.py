@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from objectives.config import content_digest
 from objectives.data.config import DatasetConfig, H5Source, PythiaSource, Split
-from objectives.data.h5 import file_digest, path_text, read_regions, repeats
+from objectives.data.h5 import file_digest, read_named, read_regions
 from objectives.data.pileup import POOL_PARTS
 from objectives.data.pythia import GENERATOR_VERSION, generate, generator_digest
 from objectives.errors import DataError
@@ -131,30 +131,17 @@ def _read_files(
             raise DataError(
                 f"'{name}' is both a signal and exposure, which is never scored; give it under one of them"
             )
-    listed = [
-        ("zero_bias", source.zero_bias),
-        *((f"signals.{name}", paths) for name, paths in source.signals.items()),
-        *((f"exposure.{name}", paths) for name, paths in source.exposure.items()),
-    ]
-    for key, paths in listed:
-        if not paths:
-            raise DataError(f"'{key}' lists no file; name at least one h5 file")
-    named = [(key, path) for key, paths in listed for path in paths]
-    for later, first in repeats([path for _, path in named]).items():
-        raise DataError(
-            f"{path_text(named[later][1])}, listed under '{named[later][0]}', has the same events as"
-            f" {path_text(named[first][1])} under '{named[first][0]}'; list each file once"
-        )
-
-    def read(paths: Sequence[Path], only_accepted: bool = False) -> NDArray[np.uint16]:
-        return np.concatenate(
-            [read_regions(path, only_accepted=only_accepted, progress=progress) for path in paths]
-        )
-
+    signals = {f"signals.{name}": paths for name, paths in source.signals.items()}
+    exposure = {f"exposure.{name}": paths for name, paths in source.exposure.items()}
+    samples = read_named(
+        {"zero_bias": source.zero_bias, **signals, **exposure},
+        only_accepted=signals if source.only_accepted else (),
+        progress=progress,
+    )
     return (
-        read(source.zero_bias),
-        {name: read(paths, source.only_accepted) for name, paths in source.signals.items()},
-        {name: read(paths) for name, paths in source.exposure.items()},
+        samples["zero_bias"],
+        {name: samples[f"signals.{name}"] for name in source.signals},
+        {name: samples[f"exposure.{name}"] for name in source.exposure},
     )
 
 

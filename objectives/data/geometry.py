@@ -15,6 +15,8 @@ TOWERS_PHI = 72
 TOWERS_ETA = 56
 REGIONS_PHI = 18
 REGIONS_ETA = 14
+#: Shape of a region image, (phi, eta).
+IMAGE_SHAPE = (REGIONS_PHI, REGIONS_ETA)
 #: Calorimeter layers of a tower, in the order of arrays that hold both.
 ECAL, HCAL = 0, 1
 LAYERS = 2

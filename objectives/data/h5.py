@@ -17,7 +17,7 @@ import os
 import secrets
 import stat
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -27,12 +27,10 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from objectives.data.geometry import REGIONS_ETA, REGIONS_PHI
 from objectives.errors import DataError
 from objectives.progress import Progress, silent
 
-#: Regions of one event, (phi, eta).
-IMAGE_SHAPE = (REGIONS_PHI, REGIONS_ETA)
+#: Regions of one event.
 REGIONS = math.prod(IMAGE_SHAPE)
 #: Largest region energy: ten bits, in counts of 0.5 GeV.
 MAX_COUNT = 1023
@@ -233,11 +231,12 @@ def read_regions(
 def read_named(
     files: Mapping[str, Sequence[Path]],
     *,
-    only_accepted: bool = False,
+    only_accepted: Collection[str] = (),
     progress: Progress = silent,
 ) -> dict[str, NDArray[np.uint16]]:
     """Return the regions (N, 18, 14) of each name, its files one after the other.
 
+    Of the names in `only_accepted`, the events whose AcceptanceFlag is set are kept.
     A file that is listed twice, under one name or two, is refused: its events would be counted
     twice, or be signal and background at once. So is a copy of a file.
     """
@@ -252,7 +251,8 @@ def read_named(
         )
     samples = {}
     for name, paths in files.items():
-        parts = [read_regions(path, only_accepted=only_accepted, progress=progress) for path in paths]
+        accepted = name in only_accepted
+        parts = [read_regions(path, only_accepted=accepted, progress=progress) for path in paths]
         samples[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return samples
 

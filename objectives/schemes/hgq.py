@@ -19,8 +19,9 @@ from hgq.quantizer import Quantizer
 from hgq.quantizer.internal import DefaultBitwidthMapper
 from keras import ops
 
+from objectives.data.geometry import IMAGE_SHAPE
 from objectives.quantization import DataQuantization, Granularity, Quantization, WeightQuantization
-from objectives.students.architecture import IMAGE_SHAPE, Architecture
+from objectives.students.architecture import Architecture
 from objectives.students.network import Convolve, Dense, Flatten, Quantize, QuantizedNetwork, Relu, Step
 
 #: Bits of a region's transverse energy.

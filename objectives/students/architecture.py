@@ -9,9 +9,6 @@ from pydantic import Field, field_validator, model_validator
 
 from objectives.config import Config
 
-#: Regions of the calorimeter image, (phi, eta).
-IMAGE_SHAPE = (18, 14)
-
 
 class Architecture(Config):
     """The choices of a student's architecture that a study may search.

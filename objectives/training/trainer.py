@@ -15,10 +15,11 @@ import tensorflow as tf
 from hgq.utils.minmax_trace import TrainingFlagWrapper
 from numpy.typing import NDArray
 
+from objectives.data.geometry import IMAGE_SHAPE
 from objectives.quantization import Quantization
 from objectives.recipe import Recipe
 from objectives.schemes import hgq
-from objectives.students.architecture import IMAGE_SHAPE, Architecture
+from objectives.students.architecture import Architecture
 from objectives.students.network import QuantizedNetwork
 from objectives.training import batch_last
 

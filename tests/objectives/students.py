@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from objectives.quantization import Quantization
 from objectives.schemes import hgq
 from objectives.students.architecture import Architecture
-from objectives.students.network import Convolve, Dense, QuantizedNetwork, Quantize
+from objectives.students.network import Convolve, Dense, Quantize, QuantizedNetwork
 
 #: Whole numbers up to 2**24 are exact in single precision.
 SINGLE_PRECISION_BITS = 24
@@ -71,7 +71,9 @@ def keras_scores(model: keras.Model, regions: NDArray[np.uint16]) -> NDArray[np.
     return np.asarray(model(regions[..., None].astype(np.float32), training=False))[:, 0]
 
 
-def borders(network: QuantizedNetwork, regions: NDArray[np.uint16]) -> Iterator[tuple[Any, NDArray[np.float64]]]:
+def borders(
+    network: QuantizedNetwork, regions: NDArray[np.uint16]
+) -> Iterator[tuple[Any, NDArray[np.float64]]]:
     """Yield each step with what goes into it."""
     values = np.asarray(regions, np.float64).reshape(len(regions), *network.input_shape)
     for step in network.steps:

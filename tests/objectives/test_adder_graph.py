@@ -15,7 +15,7 @@ from objectives.costs.config import Hardware
 from objectives.quantization import DataQuantization, Quantization, WeightQuantization
 from objectives.schemes import hgq
 from objectives.students.architecture import Architecture
-from objectives.students.network import Convolve, Dense, Flatten, QuantizedNetwork, Quantize, Relu
+from objectives.students.network import Convolve, Dense, Flatten, Quantize, QuantizedNetwork, Relu
 from tests.objectives.students import events, keras_scores, student
 
 HARDWARE = Hardware()

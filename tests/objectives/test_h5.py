@@ -634,7 +634,7 @@ class TestManyFiles:
         assert list(samples) == ["tt", "zb"]
         np.testing.assert_array_equal(samples["tt"], np.concatenate([some_regions(4, 0), some_regions(4, 1)]))
         np.testing.assert_array_equal(samples["zb"], some_regions(4, 2))
-        accepted = read_named({"tt": files[:2]}, only_accepted=True)["tt"]
+        accepted = read_named({"tt": files[:2]}, only_accepted=["tt"])["tt"]
         np.testing.assert_array_equal(
             accepted, np.concatenate([some_regions(4, 0)[2:], some_regions(4, 1)[2:]])
         )

@@ -14,7 +14,14 @@ from objectives.schemes import hgq
 from objectives.schemes.hgq import FlattenedChannels
 from objectives.students.architecture import Architecture
 from objectives.students.network import Convolve, Dense, Quantize
-from tests.objectives.students import SINGLE_PRECISION_BITS, borders, events, keras_scores, student, widest_sum
+from tests.objectives.students import (
+    SINGLE_PRECISION_BITS,
+    borders,
+    events,
+    keras_scores,
+    student,
+    widest_sum,
+)
 
 GRANULARITIES = ("parameter", "channel", "layer")
 OVERFLOWS = st.sampled_from(("WRAP", "SAT", "SAT_SYM"))
@@ -89,29 +96,32 @@ def test_granularity_is_that_of_the_bitwidths(granularity: str) -> None:
         "dense data": tuple(dense1.iq.quantizer._f.shape),
         "dense bias": tuple(dense1.bq.quantizer._b.shape),
     }
-    assert shapes == {
-        "parameter": {
-            "conv weights": (2, 2, 1, 3),
-            "conv data": (1, 18, 14, 1),
-            "dense weights": (189, 5),
-            "dense data": (1, 189),
-            "dense bias": (5,),
-        },
-        "channel": {
-            "conv weights": (1, 1, 1, 3),
-            "conv data": (1, 1, 1, 1),
-            "dense weights": (1, 5),
-            "dense data": (1, 3),
-            "dense bias": (5,),
-        },
-        "layer": {
-            "conv weights": (1, 1, 1, 1),
-            "conv data": (1, 1, 1, 1),
-            "dense weights": (1, 1),
-            "dense data": (1, 1),
-            "dense bias": (1,),
-        },
-    }[granularity]
+    assert (
+        shapes
+        == {
+            "parameter": {
+                "conv weights": (2, 2, 1, 3),
+                "conv data": (1, 18, 14, 1),
+                "dense weights": (189, 5),
+                "dense data": (1, 189),
+                "dense bias": (5,),
+            },
+            "channel": {
+                "conv weights": (1, 1, 1, 3),
+                "conv data": (1, 1, 1, 1),
+                "dense weights": (1, 5),
+                "dense data": (1, 3),
+                "dense bias": (5,),
+            },
+            "layer": {
+                "conv weights": (1, 1, 1, 1),
+                "conv data": (1, 1, 1, 1),
+                "dense weights": (1, 1),
+                "dense data": (1, 1),
+                "dense bias": (1,),
+            },
+        }[granularity]
+    )
 
 
 def test_flattened_channels_are_the_channels_of_the_image() -> None:
@@ -138,7 +148,9 @@ def test_flattened_channels_are_the_channels_of_the_image() -> None:
         (Architecture(family="cicada-v1", hidden=4), "layer"),
     ],
 )
-def test_a_saved_student_comes_back_the_same(architecture: Architecture, granularity: str, tmp_path: Path) -> None:
+def test_a_saved_student_comes_back_the_same(
+    architecture: Architecture, granularity: str, tmp_path: Path
+) -> None:
     model = student(architecture, quantization(granularity), 5)
     before = hgq.describe(model)
     model.save(tmp_path / "student.keras")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from objectives.students.network import Convolve, Dense, Flatten, QuantizedNetwork, Quantize, Relu
+from objectives.students.network import Convolve, Dense, Flatten, Quantize, QuantizedNetwork, Relu
 
 OVERFLOWS = ("WRAP", "SAT", "SAT_SYM")
 ROUNDINGS = ("RND", "RND_CONV", "TRN")
@@ -51,7 +51,9 @@ def test_quantizing_is_fixed_point(x: float, k: int, i: int, f: int, overflow: s
     if k + i + f > 0 and i + f < 0:
         return
     step = Quantize(np.array([k]), np.array([i]), np.array([f]), overflow, rounding)
-    assert Fraction(float(step(np.array([[x]]))[0, 0])) == fixed_point(Fraction(x), k, i, f, overflow, rounding)
+    assert Fraction(float(step(np.array([[x]]))[0, 0])) == fixed_point(
+        Fraction(x), k, i, f, overflow, rounding
+    )
 
 
 def test_known_values() -> None:
@@ -73,7 +75,12 @@ def test_known_values() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(1, 4), st.integers(1, 3), st.integers(1, 4), st.integers(1, 2), st.integers(1, 3), st.integers(0, 99)
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.integers(1, 2),
+    st.integers(1, 3),
+    st.integers(0, 99),
 )
 def test_a_convolution_is_its_sum(
     height: int, width: int, stride: int, channels: int, filters: int, seed: int

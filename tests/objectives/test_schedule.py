@@ -1,5 +1,7 @@
 """Beta and the learning rate are what the recipe says, in the first epoch, the last and between."""
 
+import itertools
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -19,14 +21,14 @@ def test_a_ramp_goes_from_initial_to_final(ramp: BetaSchedule, epochs: int) -> N
     values = [beta(ramp, epoch, epochs) for epoch in range(epochs)]
     assert values[0] == ramp.initial
     assert values[-1] == pytest.approx(ramp.final, rel=1e-12)
-    assert all(later >= earlier for earlier, later in zip(values, values[1:], strict=False))
+    assert all(later >= earlier for earlier, later in itertools.pairwise(values))
 
 
 def test_a_ramp_is_straight_in_the_logarithm_after_the_warm_up() -> None:
     ramp = BetaSchedule(initial=1e-6, final=1e-2, warm_up=0.2)
     values = [beta(ramp, epoch, 11) for epoch in range(11)]
     assert values[:3] == [1e-6] * 3
-    steps = [later / earlier for earlier, later in zip(values[2:], values[3:], strict=False)]
+    steps = [later / earlier for earlier, later in itertools.pairwise(values)]
     assert steps == pytest.approx([10 ** (4 / 8)] * 8)
 
 
@@ -64,7 +66,7 @@ def test_every_restart_begins_at_the_full_rate(epochs: int, restarts: int) -> No
 def test_cycles_fall_and_are_alike(restarts: int, length: int) -> None:
     values = rates(restarts * length, restarts)
     cycle = values[:length]
-    assert all(later < earlier for earlier, later in zip(cycle, cycle[1:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(cycle))
     assert values == pytest.approx(cycle * restarts)
 
 

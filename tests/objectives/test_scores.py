@@ -34,7 +34,9 @@ def pairs_won(zero_bias: Floats, signal: Floats) -> float:
 @quick
 @given(samples(), samples())
 def test_auc_is_the_share_of_pairs_won(zero_bias: Floats, signal: Floats) -> None:
-    assert score(zero_bias, {"tt": signal}).auc["tt"] == pytest.approx(pairs_won(zero_bias, signal), abs=1e-12)
+    assert score(zero_bias, {"tt": signal}).auc["tt"] == pytest.approx(
+        pairs_won(zero_bias, signal), abs=1e-12
+    )
 
 
 @quick
@@ -66,7 +68,13 @@ def test_the_area_below_the_roc_is_the_auc(zero_bias: Floats, signal: Floats) ->
 
 @pytest.mark.parametrize(
     ("zero_bias", "signal", "auc"),
-    [([1, 2], [3, 4], 1.0), ([3, 4], [1, 2], 0.0), ([5, 5, 5], [5], 0.5), ([0, 1, 1, 2], [1], 0.5), ([0, 1], [1], 0.75)],
+    [
+        ([1, 2], [3, 4], 1.0),
+        ([3, 4], [1, 2], 0.0),
+        ([5, 5, 5], [5], 0.5),
+        ([0, 1, 1, 2], [1], 0.5),
+        ([0, 1], [1], 0.75),
+    ],
 )
 def test_known_areas(zero_bias: list[float], signal: list[float], auc: float) -> None:
     assert score(np.array(zero_bias), {"tt": np.array(signal)}).auc == {"tt": auc}
@@ -111,7 +119,9 @@ def test_ties_are_all_in_or_all_out() -> None:
 
 def test_nothing_fires_where_nothing_may() -> None:
     zero_bias = np.arange(10.0)
-    scores = score(zero_bias, {"tt": np.array([9.0, 3.0]), "far": np.array([10.0])}, rate_khz=rate_of(0.5, 10))
+    scores = score(
+        zero_bias, {"tt": np.array([9.0, 3.0]), "far": np.array([10.0])}, rate_khz=rate_of(0.5, 10)
+    )
     assert scores.passing == 0
     assert scores.efficiency == {"tt": 0.0, "far": 1.0}
     saturated = score(np.full(10, 255.0), {"tt": np.full(4, 255.0)}, rate_khz=rate_of(9.5, 10))
@@ -143,7 +153,9 @@ def test_efficiency_is_the_best_within_the_rate(zero_bias: Floats, signal: Float
 
 def smeared(seed: int = 0) -> tuple[Floats, dict[str, Floats]]:
     rng = np.random.default_rng(seed)
-    signals = {name: np.round(rng.normal(shift, 1, 150) * 64) / 64 for name, shift in (("a", 0.5), ("b", 1.5))}
+    signals = {
+        name: np.round(rng.normal(shift, 1, 150) * 64) / 64 for name, shift in (("a", 0.5), ("b", 1.5))
+    }
     return np.round(rng.normal(0, 1, 400) * 64) / 64, signals
 
 
@@ -202,9 +214,7 @@ GOOD = np.array([1.0, 2.0])
         (GOOD, {}, "signals"),
     ],
 )
-def test_what_cannot_be_scored_is_named(
-    zero_bias: Floats, signals: Mapping[str, Floats], named: str
-) -> None:
+def test_what_cannot_be_scored_is_named(zero_bias: Floats, signals: Mapping[str, Floats], named: str) -> None:
     with pytest.raises(DataError, match=f"^{named}: ") as caught:
         score(zero_bias, signals)
     assert "\n" not in str(caught.value)

@@ -72,7 +72,10 @@ def part(seed: int, signals: tuple[str, ...] = ("tt", "higgs")) -> Part:
 
 
 DATASET = Dataset("0123456789abcdef", part(1, ()), part(2), part(3), part(4))
-CLASSES = {("train", "zero_bias"): DATASET.train.zero_bias, ("train", "uniform"): DATASET.train.exposure["uniform"]}
+CLASSES = {
+    ("train", "zero_bias"): DATASET.train.zero_bias,
+    ("train", "uniform"): DATASET.train.exposure["uniform"],
+}
 for _name, _part in (("validation", DATASET.validation), ("test", DATASET.test)):
     CLASSES |= {(_name, "zero_bias"): _part.zero_bias, (_name, "uniform"): _part.exposure["uniform"]}
     CLASSES |= {(_name, signal): events for signal, events in _part.signals.items()}
@@ -175,7 +178,9 @@ def test_a_teacher_of_ones_own_is_known_by_content(tmp_path: Path) -> None:
 
 def test_datasets_and_configurations_have_teachers_of_their_own(tmp_path: Path) -> None:
     config = own_teacher(tmp_path / "mine.keras")
-    elsewhere = Dataset("fedcba9876543210", *(getattr(DATASET, x) for x in ("train", "validation", "test", "synthesis")))
+    elsewhere = Dataset(
+        "fedcba9876543210", *(getattr(DATASET, x) for x in ("train", "validation", "test", "synthesis"))
+    )
     digests = {load_teacher(config, dataset, tmp_path / "cache").digest for dataset in (DATASET, elsewhere)}
     assert len(digests) == 2
     assert len({TeacherConfig(**x).digest() for x in ({}, {"seed": 1}, {"epochs": 9}, {"batch": 64})}) == 4
@@ -200,7 +205,9 @@ def test_a_missing_teacher_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["mine.keras", "mine.h5", "mine.txt"])
-@pytest.mark.parametrize("content", [b"", b"this is no model\nand has two lines", b"PK\x03\x04 nor a zip file"])
+@pytest.mark.parametrize(
+    "content", [b"", b"this is no model\nand has two lines", b"PK\x03\x04 nor a zip file"]
+)
 def test_a_file_that_is_no_model_is_refused(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     assert "not a Keras model that can be loaded" in refusal(tmp_path / name, tmp_path / "cache")
@@ -214,7 +221,9 @@ def test_a_damaged_teacher_is_refused_and_its_repair_accepted(tmp_path: Path) ->
         file.write_bytes(whole[:size])
         assert "not a Keras model" in refusal(file, tmp_path / "cache")
     file.write_bytes(whole)
-    assert load_teacher(TeacherConfig(file=file), DATASET, tmp_path / "cache").targets("test", "tt").size == 12
+    assert (
+        load_teacher(TeacherConfig(file=file), DATASET, tmp_path / "cache").targets("test", "tt").size == 12
+    )
 
 
 def model_of(kind: str) -> keras.Model:

@@ -201,9 +201,7 @@ def test_the_network_gives_the_scores(trainer: Trainer, finished: Finished, vali
 
 
 def ranges(trainer: Trainer) -> dict[str, NDArray[Any]]:
-    return {
-        v.path: v.numpy() for v in trainer.model.weights if v.path.endswith(("/i", "/k"))
-    }
+    return {v.path: v.numpy() for v in trainer.model.weights if v.path.endswith(("/i", "/k"))}
 
 
 def test_calibration_is_hgqs_but_for_the_open_input(trainer: Trainer, finished: Finished) -> None:

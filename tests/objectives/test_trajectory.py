@@ -33,7 +33,9 @@ class Sizes:
 class Scripted:
     """Stands in for a `Trainer`: the figures of each epoch are given."""
 
-    def __init__(self, epochs: list[Epoch], loss: float = 1.0, outputs: tuple[float, ...] = (0.0, 1.0)) -> None:
+    def __init__(
+        self, epochs: list[Epoch], loss: float = 1.0, outputs: tuple[float, ...] = (0.0, 1.0)
+    ) -> None:
         self.data = Sizes()
         self.epochs = epochs
         self.loss, self.outputs = loss, outputs
@@ -65,7 +67,9 @@ class Scripted:
 
 
 epochs_of_runs = st.lists(
-    st.tuples(st.integers(0, 4).map(float), st.integers(0, 2).map(float), st.integers(0, 5)), min_size=1, max_size=14
+    st.tuples(st.integers(0, 4).map(float), st.integers(0, 2).map(float), st.integers(0, 5)),
+    min_size=1,
+    max_size=14,
 )
 
 
@@ -101,7 +105,9 @@ def test_snapshots_are_of_their_epochs(epochs: list[Epoch]) -> None:
 
 def test_a_run_follows_its_recipe() -> None:
     run = Scripted([(1.0, 0.0, 5)] * 6)
-    run.run(seed=11, learning_rate=0.01, restarts=2, exposure_fraction=0.2, beta={"initial": 1e-5, "final": 1e-1})
+    run.run(
+        seed=11, learning_rate=0.01, restarts=2, exposure_fraction=0.2, beta={"initial": 1e-5, "final": 1e-1}
+    )
     training = Recipe.model_validate(
         {
             "training": {
@@ -133,10 +139,13 @@ def test_each_epoch_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "outputs"), [(math.nan, (0.0, 1.0)), (math.inf, (0.0, 1.0)), (1.0, (0.0, math.nan)), (1.0, (0.0, math.inf))]
+    ("loss", "outputs"),
+    [(math.nan, (0.0, 1.0)), (math.inf, (0.0, 1.0)), (1.0, (0.0, math.nan)), (1.0, (0.0, math.inf))],
 )
 def test_what_is_not_finite_has_diverged(loss: float, outputs: tuple[float, ...]) -> None:
-    with pytest.raises(TrainingError, match=r"diverged in epoch 0 .*: lower training\.learning_rate") as caught:
+    with pytest.raises(
+        TrainingError, match=r"diverged in epoch 0 .*: lower training\.learning_rate"
+    ) as caught:
         Scripted([(1.0, 1.0, 1)] * 3, loss, outputs).run()
     assert "\n" not in str(caught.value)
 

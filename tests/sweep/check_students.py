@@ -1,4 +1,4 @@
-"""Look at a study in a process that trained nothing: `check_students.py STUDY POINTS_TO_RETRAIN`, prints JSON.
+"""Looks at a study from a process that trained nothing, and prints JSON: `check_students.py STUDY RETRAIN`.
 
 For each point of the front: on how many test events the saved Keras model and the saved adder graph
 differ, and the mean AUC of the latter. For some points: the design that training anew leads to.

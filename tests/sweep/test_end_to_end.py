@@ -1,5 +1,6 @@
 """One small study through the real command line: trained, measured, stopped, killed, resumed, reproduced."""
 
+import contextlib
 import csv
 import io
 import json
@@ -102,6 +103,7 @@ class Running:
             text=True,
         )
         run = cls(home, process)
+        STARTED.append(run)
         threading.Thread(target=run._read, daemon=True).start()
         return run
 
@@ -132,19 +134,37 @@ class Running:
         os.killpg(self.process.pid, number)
 
     def kill(self) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             self.signal(signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait(PATIENCE)
 
     def family(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
 
-def assert_gone(processes: list[psutil.Process]) -> None:
-    _, alive = psutil.wait_procs([p for p in processes if p.status() != psutil.STATUS_ZOMBIE], timeout=20)
-    assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+STARTED: list[Running] = []
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_is_left_behind() -> Iterator[None]:
+    yield
+    for run in STARTED:
+        run.kill()
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def assert_gone(processes: list[psutil.Process], seconds: float = 20.0) -> None:
+    """Wait until none of the processes is alive."""
+    end = time.monotonic() + seconds
+    while alive := [process for process in processes if is_alive(process)]:
+        assert time.monotonic() < end, alive
+        time.sleep(0.05)
 
 
 def seconds_at(line: str) -> float:
@@ -482,18 +502,6 @@ def test_workers_do_not_outlive_who_started_them(
     assert family
     run.process.kill()
     run.process.wait()
-    end = time.monotonic() + PATIENCE
-    while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family):
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    run.kill()
+    assert_gone(family, PATIENCE)
     (slot,) = slots_in(other_home)
     assert slot["lease_until"] == 0, "what it held is free at once"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def nothing_left() -> Iterator[None]:
-    yield
-    ours = psutil.Process().children(recursive=True)
-    for process in ours:
-        process.kill()
