@@ -27,6 +27,7 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from objectives.data.geometry import IMAGE_SHAPE
 from objectives.errors import DataError
 from objectives.progress import Progress, silent
 
