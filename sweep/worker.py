@@ -235,7 +235,7 @@ class Worker:
     ) -> dict[str, Any]:
         """Write the student to disk and return what its trial records of it."""
         trainer.load(student.snapshot.state)
-        trainer.finish()
+        trainer.calibrate()
         design = student.network.digest()
         attributes = records.point_attributes(
             point,

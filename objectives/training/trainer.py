@@ -28,6 +28,8 @@ State = list[NDArray[Any]]
 
 #: Events in one step of a loop without gradients.
 FORWARD_BATCH = 1024
+#: Events that Keras predicts at once.
+PREDICT_BATCH = 8192
 #: Such steps in the calibration after each epoch.
 CALIBRATION_PARTS = 8
 
@@ -133,13 +135,29 @@ class Trainer:
         for variable, value in zip(self.model.weights, state, strict=True):
             variable.assign(value)
 
-    def finish(self) -> tuple[QuantizedNetwork, NDArray[np.float32], int]:
-        """Calibrate on all training events; return (student as hardware, validation scores, EBOPs)."""
+    def calibrate(self) -> int:
+        """Set the bitwidths that all training events need; return the EBOPs."""
         parts = tf.constant(len(self._all_events) // FORWARD_BATCH)
-        scores, ebops = self._calibrate(self._all_events, parts, tf.constant(False))
+        _, ebops = self._calibrate(self._all_events, parts, tf.constant(False))
         for layer in self.layers:
             layer._ebops.assign(self._layer_ebops(layer))
-        return hgq.describe(self.model), scores.numpy()[: self.data.validation_events], int(ebops)
+        return int(ebops)
+
+    def finish(self) -> tuple[QuantizedNetwork, NDArray[np.float32], int]:
+        """Calibrate; return (student as hardware, validation scores, EBOPs).
+
+        The scores are those of the Keras model itself, not of the training path: hardware is held
+        against them.
+        """
+        ebops = self.calibrate()
+        validation = self.data.validation[: self.data.validation_events].numpy()
+        return hgq.describe(self.model), self.predict(validation), ebops
+
+    def predict(self, events: Counts) -> NDArray[np.float32]:
+        """Return the scores (n,) that the Keras model gives the events (n, 18, 14)."""
+        parts = [events[start : start + PREDICT_BATCH] for start in range(0, len(events), PREDICT_BATCH)]
+        images = (part.astype(np.float32)[..., None] for part in parts)
+        return np.concatenate([np.asarray(self.model(x, training=False))[:, 0] for x in images])
 
     # --- graphs ------------------------------------------------------------------------------
 

@@ -171,7 +171,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(result, indent=2))
     else:
-        Console().print(table(result))
+        Console(width=100).print(table(result))
 
 
 if __name__ == "__main__":
