@@ -19,7 +19,6 @@ from objectives.training.trainer import GraphKey, Trainer, TrainingData
 from sweep import home
 from sweep.study_file import StudyFile, direction_of, trigger_rate_khz
 
-
 #: Architectures whose compiled graphs a process keeps; each takes some 100 MB.
 KEPT_TRAINERS = 8
 

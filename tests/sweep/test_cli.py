@@ -40,17 +40,6 @@ def at(measured: Study, storage_url: str, study_file: Callable[..., StudyFile], 
     return ["--storage", storage_url]
 
 
-def in_a_shell(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "sweep", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 # ---- help ---------------------------------------------------------------------------------------
 
 
@@ -284,9 +273,3 @@ def test_looking_at_a_study_needs_no_training_framework(at: list[str]) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "6 points" in done.stdout
-
-
-def test_python_m_sweep_is_sweep(at: list[str]) -> None:
-    done = in_a_shell("status", "hand-made", "--json", *at)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout)["points"] == 6

@@ -191,7 +191,7 @@ def test_processes_that_begin_together_make_one_study(
             stdout=subprocess.PIPE,
             text=True,
         )
-        for number in range(3)
+        for number in range(2)
     ]
     deadline = time.monotonic() + 60
     while len(list(tmp_path.glob("ready-*"))) < len(makers):
