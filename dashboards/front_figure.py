@@ -1,5 +1,6 @@
 """A study's front as a figure: every measured student, the front, and its test scores with intervals."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -91,4 +92,5 @@ def write_figure(front: Front, path: Path) -> None:
             f"{path}: no image could be made ({reason}); install kaleido and Chrome, or write .html"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()

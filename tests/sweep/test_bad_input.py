@@ -329,6 +329,14 @@ def test_a_study_that_is_not_there(command: str, name: str, sweep: Sweep) -> Non
     assert_refused(sweep(command, name, "--storage", "sqlite:///good.db"), "(there: good)")
 
 
+@pytest.mark.parametrize(
+    "figure", ["no/such/folder/front.html", ".", "good.yaml/front.html", "front.gif", "front"]
+)
+def test_a_figure_that_cannot_be_written(figure: str, sweep: Sweep) -> None:
+    said = sweep("front", "good", "--storage", "sqlite:///good.db", "--plot", figure)
+    assert_refused(said, figure)
+
+
 def test_nonsense_in_the_environment(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWEEP_STORAGE", "nonsense")
     assert_refused(sweep("status", "good"), "not a database URL")

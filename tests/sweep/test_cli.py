@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from optuna.storages import RDBStorage
 
+from objectives.data.dataset import load_dataset
 from objectives.data.h5 import write_regions
+from sweep.home import data_cache
 from sweep.study import Study, create_or_resume
-from sweep.study_file import StudyFile
+from sweep.study_file import StudyFile, load_study_file
 
 Sweep = Callable[..., Any]
 
@@ -208,6 +210,36 @@ def test_validate_says_that_all_is_well(sweep: Sweep, region_file: Path) -> None
     said = sweep("data", "validate", region_file)
     assert (said.code, said.out, said.err) == (0, "1 of 1 files are good\n", "")
     assert json.loads(sweep("data", "validate", region_file, "--json").out) == []
+
+
+GENERATED = """
+study: generated
+dataset:
+  source: {kind: pythia, zero_bias: 100, signal_events: 20, pool: 100, signals: [tt], exposure: []}
+training: {exposure_fraction: 0, epochs: [1, 2]}
+objectives: [mean_auc, lut]
+budget: {trials: 1}
+"""
+
+
+def test_generated_events_are_those_that_a_run_uses(
+    sweep: Sweep, sweep_home: Path, tmp_path: Path, snapshot: Callable[[Path], dict[str, str]]
+) -> None:
+    file = tmp_path / "generated.yaml"
+    file.write_text(GENERATED)
+    said = sweep("data", "generate", file, "--processes", "1", "--json")
+    assert said.code == 0
+    files = json.loads(said.out)
+    assert set(files) == {"zero_bias", "tt"}
+    before = snapshot(sweep_home)
+    dataset = load_dataset(load_study_file(file).dataset, data_cache())
+    assert len(dataset.train.zero_bias) == 50
+    assert (
+        sum(len(part.signals["tt"]) for part in (dataset.validation, dataset.test, dataset.synthesis)) == 20
+    )
+    again = sweep("data", "generate", file)
+    assert again.out.split() == [word for name in ("zero_bias", "tt") for word in (name, files[name])]
+    assert snapshot(sweep_home) == before, "nothing was made twice"
 
 
 # ---- doctor -------------------------------------------------------------------------------------

@@ -177,10 +177,11 @@ def test_the_front_keeps_its_contract(measured: Study, contract: Callable[[str],
     assert found.reference_point == [0.5, 20_000]
     assert found.hypervolume == front.hypervolume
     assert [point.trial for point in found.points] == [6, 4, 1]
-    first, second = found.points[0], found.points[1]
+    first, second, third = found.points
     assert (first.parent, first.epoch, first.synthesis) == (0, 5, [])
     assert first.values == {"mean_auc": 0.70, "lut": 1000.0}
     assert (second.validation.mean_auc, second.test.mean_auc) == (0.80, 0.80)
+    assert (third.validation.mean_auc, third.test.mean_auc) == (0.90, 0.60)
     assert second.cost.lut == 2000.0
     assert second.student == str(home.students_folder("hand-made") / "0-3-0123456789abcdef")
 
