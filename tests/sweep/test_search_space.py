@@ -1,4 +1,4 @@
-"""Every space that can be written draws valid recipes, and parameters and recipes are two views of one thing."""
+"""Every space that can be written draws valid recipes; parameters and recipes are two views of one."""
 
 import math
 import warnings

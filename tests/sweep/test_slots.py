@@ -267,6 +267,10 @@ class SlotsMachine(RuleBasedStateMachine):
         assert slots.done() == len(self.model) - len(opened)
         assert slots.open() == {n: s["worker"] for n, s in opened.items()}
         assert slots.trial_ids() == {s["trial"] for s in self.model if s["trial"] is not None}
+        drawing = [n for n, s in opened.items() if s["leased"] and s["trial"] is None]
+        assert slots.drawing() is bool(drawing)
+        for claim in self.claims[-1:]:
+            assert slots.drawing(claim) is bool(set(drawing) - {claim.slot})
         assert slots.holders(time.time()) == [
             {"slot": n, "worker": s["worker"], "attempt": s["attempt"], "abandoned": not s["leased"]}
             for n, s in opened.items()
