@@ -7,7 +7,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.table import Table
 
-from objectives.data.inspect import FileSummary
+from objectives.data.inspect import QUANTILES, FileSummary
 from sweep.doctor import Finding
 from sweep.front import Front
 
@@ -99,22 +99,19 @@ def print_status(console: Console, status: dict[str, Any]) -> None:
 
 
 def print_files(console: Console, files: Sequence[FileSummary]) -> None:
-    """Print a table of region files."""
+    """Print a table of region files; energies in counts of 0.5 GeV."""
+    quantiles = "/".join(map(str, QUANTILES))
     table = Table()
+    table.add_column("file", no_wrap=True)
+    table.add_column("layout", no_wrap=True)
     for name in (
-        "file",
-        "layout",
         "events",
         "zeros",
-        "total ET 50 %",
-        "95 %",
-        "99 %",
-        "max ET 50 %",
-        "95 %",
-        "99 %",
+        "saturated",
+        f"total ET\n{quantiles} %",
+        f"hottest region\n{quantiles} %",
     ):
-        table.add_column(name, justify="left" if name in ("file", "layout") else "right")
-    table.add_column("saturated", justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("flags")
     for f in files:
         table.add_row(
@@ -122,9 +119,9 @@ def print_files(console: Console, files: Sequence[FileSummary]) -> None:
             f.layout,
             f"{f.events:,}",
             f"{f.zero_fraction:.1%}",
-            *(f"{q:g}" for q in f.total_et),
-            *(f"{q:g}" for q in f.max_region_et),
             f"{f.saturated_fraction:.2%}",
+            " / ".join(map(str, f.total_et)),
+            " / ".join(map(str, f.max_region_et)),
             ", ".join(f.flags),
         )
     console.print(table)

@@ -430,7 +430,7 @@ def test_a_study_that_was_stopped_and_killed_ends_as_if_nothing_had_happened(
     # Ctrl-C while it trains.
     run = Running.start(folder, other_home, "--workers", "1")
     run.wait_for(r"run \d+: training")
-    delay = random.uniform(0, undisturbed.seconds)
+    delay = random.uniform(0, 0.25 * undisturbed.seconds)  # well before the last run ends
     print(f"Ctrl-C after {delay:.3f} s")
     time.sleep(delay)
     family = run.family()
