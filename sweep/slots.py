@@ -23,11 +23,14 @@ SLOTS = sa.Table(
     sa.Column("study_id", sa.Integer, primary_key=True),
     sa.Column("slot", sa.Integer, primary_key=True),
     sa.Column("trial_id", sa.Integer, nullable=True),
+    sa.Column("digest", sa.String(16), nullable=True),
     sa.Column("done", sa.Boolean, nullable=False, default=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("worker", sa.String(100), nullable=False),
     sa.Column("token", sa.String(32), nullable=False),
     sa.Column("lease_until", sa.Float, nullable=False),
+    # However many workers draw at once, a configuration belongs to one slot.
+    sa.UniqueConstraint("study_id", "digest"),
 )
 
 #: Seconds that a lease holds without renewal.
@@ -116,6 +119,13 @@ class Slots:
                 sa.update(SLOTS).where(self._is(claim.slot), SLOTS.c.token == claim.token).values(values)
             )
         return done.rowcount == 1
+
+    def reserve(self, claim: Claim, digest: str) -> bool:
+        """Note the claim's configuration; False when another slot has it, or the claim was lost."""
+        try:
+            return self._update(claim, digest=digest)
+        except IntegrityError:
+            return False
 
     def begin(self, claim: Claim, trial_id: int) -> bool:
         """Note the claim's trial; False when the claim was lost."""

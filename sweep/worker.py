@@ -136,7 +136,7 @@ class Worker:
                 self.study.optuna.sampler = optuna.samplers.RandomSampler(seed=claim.slot)
             trial = self.study.optuna.ask()
             recipe = self.space.suggest(trial)
-            if recipe.digest() not in known:
+            if recipe.digest() not in known and self.slots.reserve(claim, recipe.digest()):
                 trial.set_user_attr("role", "run")
                 trial.set_user_attr("digest", recipe.digest())
                 trial.set_user_attr("slot", claim.slot)

@@ -42,7 +42,23 @@ class Compiler:
             raise CostError(
                 f"compiling the adder graph ended its process (exit code {error.exitcode})"
             ) from error
+        except (
+            ArithmeticError,
+            AssertionError,
+            LookupError,
+            RuntimeError,
+            StopIteration,
+            ValueError,
+        ) as error:
+            # alkaid reports what it cannot compile in all these ways; a point is lost, not the worker.
+            raise CostError(
+                f"alkaid cannot compile this student ({type(error).__name__}: {_first_line(error)})"
+            ) from error
         return graph
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "no reason given")
 
 
 @contextmanager

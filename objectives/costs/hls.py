@@ -8,10 +8,11 @@ much smaller.
 
     LUT = LUT_PER_ADDER_BIT * (bits of all additions) + LUT_PER_DATA_BIT * (bits of all activations)
 
-The two rates were fitted to the four published CICADA students with LUT counts (Vitis HLS 2021.1,
-xc7vx690t), with the deployed v2.1.2 weights standing for the QKeras row and students of equal EBOPs
-trained here for the HGQ rows; docs/costs.md shows how far each is off. These are C-synthesis counts:
-Vivado finds 1.9 to 3.6 times fewer LUTs in the same design.
+The two thresholds were chosen so that the DSPs of the published QKeras student come out, and the two
+rates fitted by hand to the four published CICADA students with LUT counts (Vitis HLS 2021.1,
+xc7vx690t): the deployed v2.1.2 weights stood for the QKeras row, students of equal EBOPs trained here
+for the HGQ rows. docs/costs.md shows how far off it is. These are C-synthesis counts: Vivado finds 1.9
+to 3.6 times fewer LUTs in the same design.
 """
 
 from dataclasses import dataclass

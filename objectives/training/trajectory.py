@@ -63,7 +63,7 @@ def run_trajectory(
     """Train `recipe` from `seed` and keep the non-dominated epochs.
 
     `on_epoch` is called with (epoch, loss, scores, EBOPs). A student whose validation scores are
-    all equal is dead: nothing comes back through a ReLU that is always closed, so the run ends.
+    all equal counts as dead, and the run ends at once. On small samples some would have come back.
     Raises TrainingError when loss or scores stop being finite.
     """
     training = recipe.training

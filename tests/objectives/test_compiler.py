@@ -94,3 +94,13 @@ def test_a_process_that_dies_is_an_error_and_is_replaced() -> None:
         assert "\n" not in str(caught.value)
         assert graphs.result(graphs.submit(SMALL)).lut > 0
     assert not [child for child in workers() if child not in others]
+
+
+def test_what_alkaid_refuses_is_an_error_of_one_line_and_ends_nothing() -> None:
+    strange = Quantize(np.zeros(12, int), np.full(12, 4), np.zeros(12, int), "SIDEWAYS", "TRN")
+    with compiler(Hardware()) as graphs:
+        future = graphs.submit(QuantizedNetwork((12,), (strange,)))
+        with pytest.raises(CostError, match="alkaid cannot compile this student") as caught:
+            graphs.result(future)
+        assert "\n" not in str(caught.value)
+        assert graphs.result(graphs.submit(SMALL)).lut > 0

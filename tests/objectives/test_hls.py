@@ -82,7 +82,10 @@ def test_what_is_pruned_costs_nothing() -> None:
 
 @pytest.mark.skipif(not DEPLOYED.exists(), reason=f"needs {DEPLOYED.name}; set SWEEP_SHARED to its folder")
 def test_the_published_qkeras_student() -> None:
-    """The deployed v2.1.2 stands for the published row: the same network, from another training."""
+    """A fit, held in place: the thresholds and rates were chosen with this row in view.
+
+    The deployed v2.1.2 stands for it: the same network, from another training.
+    """
     weights = np.load(DEPLOYED)
 
     def relu_10_6(shape: tuple[int, ...]) -> Quantize:

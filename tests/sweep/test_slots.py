@@ -46,6 +46,25 @@ def expire(engine: sa.Engine, study: int, slot: int) -> None:
 # ---- one worker after the other -----------------------------------------------------------------
 
 
+def test_a_configuration_belongs_to_one_slot(engine: sa.Engine) -> None:
+    """Two workers have drawn the same at the same moment: neither has seen the other's."""
+    one, two = Slots(engine, 1, "a"), Slots(engine, 1, "b")
+    first, second = one.claim(2), two.claim(2)
+    assert first
+    assert second
+    assert one.reserve(first, "same")
+    assert not two.reserve(second, "same")
+    assert two.reserve(second, "other")
+    assert one.reserve(first, "same"), "an heir draws again what its slot has"
+    elsewhere = Slots(engine, 2, "a")
+    claim = elsewhere.claim(1)
+    assert claim
+    assert elsewhere.reserve(claim, "same"), "another study is another matter"
+    expire(engine, 1, 0)
+    assert Slots(engine, 1, "c").claim(2)
+    assert not one.reserve(first, "late"), "the slot has another holder"
+
+
 def test_a_budget_is_claimed_once_and_in_order(engine: sa.Engine) -> None:
     slots = Slots(engine, 1, "a")
     claims = [slots.claim(3) for _ in range(5)]
