@@ -5,7 +5,9 @@ CicadaError
 │   ├── StudyFileError      a study file cannot be read, or says something that cannot be
 │   └── SearchSpaceError    parameters or a recipe do not belong to a search space
 ├── StudyError              a study cannot be created, found or resumed
-└── StorageError            the database cannot be reached or does not hold what it should
+├── StorageError            the database cannot be reached or does not hold what it should
+├── SynthesisError          a tool is missing, or a student cannot be given to it
+└── ReportError             a report of a tool cannot be read
 """
 
 from objectives.errors import CicadaError, ConfigError
@@ -25,3 +27,11 @@ class StudyError(CicadaError, RuntimeError):
 
 class StorageError(CicadaError, RuntimeError):
     """The database could not be reached, or does not hold what it should."""
+
+
+class SynthesisError(CicadaError, RuntimeError):
+    """A synthesis tool is not installed, or a student cannot be given to it."""
+
+
+class ReportError(CicadaError, ValueError):
+    """One line: ``FILE: table or line: what was expected``; never a figure in place of one not found."""
