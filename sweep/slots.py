@@ -6,7 +6,6 @@ claims it next; the token tells the late worker that it is no longer the holder.
 nothing is trained twice, whenever a worker dies.
 """
 
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,27 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
-TABLES = sa.MetaData()
-SLOTS = sa.Table(
-    "sweep_slots",
-    TABLES,
-    sa.Column("study_id", sa.Integer, primary_key=True),
-    sa.Column("slot", sa.Integer, primary_key=True),
-    sa.Column("trial_id", sa.Integer, nullable=True),
-    sa.Column("digest", sa.String(16), nullable=True),
-    sa.Column("done", sa.Boolean, nullable=False, default=False),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("worker", sa.String(100), nullable=False),
-    sa.Column("token", sa.String(32), nullable=False),
-    sa.Column("lease_until", sa.Float, nullable=False),
-    # However many workers draw at once, a configuration belongs to one slot.
-    sa.UniqueConstraint("study_id", "digest"),
-)
-
-#: Seconds that a lease holds without renewal.
-LEASE = 60.0
+from sweep import lease
+from sweep.schema import SLOTS
 
 
 @dataclass(frozen=True)
@@ -72,7 +54,7 @@ class Slots:
                             token=token,
                             worker=self.worker,
                             attempt=abandoned["attempt"] + 1,
-                            lease_until=now + LEASE,
+                            lease_until=now + lease.LEASE,
                         )
                     )
                     if taken.rowcount == 1:
@@ -98,7 +80,7 @@ class Slots:
             "attempt": 1,
             "worker": self.worker,
             "token": token,
-            "lease_until": now + LEASE,
+            "lease_until": now + lease.LEASE,
         }
         try:
             with self.engine.begin() as connection:
@@ -133,7 +115,7 @@ class Slots:
 
     def renew(self, claim: Claim) -> bool:
         """Hold the claim for another lease; False when it was lost."""
-        return self._update(claim, lease_until=time.time() + LEASE)
+        return self._update(claim, lease_until=time.time() + lease.LEASE)
 
     def finish(self, claim: Claim) -> bool:
         """Mark the slot done; False when the claim was lost."""
@@ -206,20 +188,5 @@ class Slots:
     @contextmanager
     def held(self, claim: Claim) -> Iterator[None]:
         """Renew the claim from a thread for as long as the block runs."""
-        stop = threading.Event()
-
-        def keep() -> None:
-            while not stop.wait(LEASE / 4):
-                try:
-                    if not self.renew(claim):
-                        return
-                except OperationalError:
-                    continue  # the database was away; the next renewal may still be in time
-
-        thread = threading.Thread(target=keep, name="lease", daemon=True)
-        thread.start()
-        try:
+        with lease.kept(lambda: self.renew(claim)):
             yield
-        finally:
-            stop.set()
-            thread.join()

@@ -6,6 +6,8 @@ a writer in between.
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ from optuna.storages import RDBStorage
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from sweep.errors import StorageError
-from sweep.slots import TABLES
+from sweep.migrations.upgrade import is_current, upgrade
 
 #: Seconds that a process waits for another's write.
 BUSY_TIMEOUT = 100
@@ -77,11 +80,29 @@ def open_storage(url: str, *, create: bool = True) -> RDBStorage:
 
 def _opened(url: str, **arguments: Any) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = RDBStorage(url, engine_kwargs=arguments)
-    if storage.engine.dialect.name == "sqlite":
-        _configure_sqlite(storage.engine)
-    TABLES.create_all(storage.engine)
+    with _one_at_a_time(url):
+        storage = RDBStorage(url, engine_kwargs=arguments)
+        if storage.engine.dialect.name == "sqlite":
+            _configure_sqlite(storage.engine)
+        with storage.engine.connect() as connection:
+            current = is_current(connection)
+        if not current:
+            with storage.engine.begin() as connection:
+                upgrade(connection)
     return storage
+
+
+@contextmanager
+def _one_at_a_time(url: str) -> Iterator[None]:
+    """Let one process at a time make tables; SQLite's are guarded by a lock beside the file."""
+    if make_url(url).get_backend_name() != "postgresql":
+        yield
+        return
+    engine = sqlalchemy.create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        # The number is arbitrary, and ours; the lock goes with the connection.
+        connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(7233049)"))
+        yield
 
 
 def _sqlite_file(url: URL, shown: str, create: bool) -> Path:

@@ -175,7 +175,7 @@ def test_only_what_the_dead_held_is_released(engine: sa.Engine) -> None:
 def test_a_held_claim_outlives_its_first_lease_and_not_its_holder(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweep.slots.LEASE", 0.8)
+    monkeypatch.setattr("sweep.lease.LEASE", 0.8)
     holder, other = Slots(engine, 1, "holder"), Slots(engine, 1, "other")
     claim = holder.claim(1)
     assert claim is not None

@@ -1,0 +1,68 @@
+"""The tables that stand beside Optuna's in a study's database.
+
+`sweep.migrations` makes them and brings older ones up to date; `tests/sweep/test_migrations.py`
+checks that both say the same.
+"""
+
+import sqlalchemy as sa
+
+TABLES = sa.MetaData()
+
+#: Training runs of a study's budget, each held by a lease (`sweep.slots`).
+SLOTS = sa.Table(
+    "sweep_slots",
+    TABLES,
+    sa.Column("study_id", sa.Integer, primary_key=True),
+    sa.Column("slot", sa.Integer, primary_key=True),
+    sa.Column("trial_id", sa.Integer, nullable=True),
+    sa.Column("digest", sa.String(16), nullable=True),
+    sa.Column("done", sa.Boolean, nullable=False, default=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("worker", sa.String(100), nullable=False),
+    sa.Column("token", sa.String(32), nullable=False),
+    sa.Column("lease_until", sa.Float, nullable=False),
+    # However many workers draw at once, a configuration belongs to one slot.
+    sa.UniqueConstraint("study_id", "digest", name="sweep_slots_configuration"),
+)
+
+#: Syntheses, one row a design, tool and target, whichever studies ask for it (`sweep.synthesis.jobs`).
+JOBS = sa.Table(
+    "sweep_jobs",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("design", sa.String(16), nullable=False),
+    sa.Column("tool", sa.String(20), nullable=False),
+    sa.Column("target_digest", sa.String(16), nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("student", sa.Text, nullable=False),
+    sa.Column("estimate", sa.Text, nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("not_before", sa.Float, nullable=False),
+    sa.Column("licence_waits", sa.Integer, nullable=False),
+    sa.Column("worker", sa.String(100), nullable=False),
+    sa.Column("token", sa.String(32), nullable=False),
+    sa.Column("lease_until", sa.Float, nullable=False),
+    sa.Column("last_line", sa.Text, nullable=False),
+    sa.Column("outcome", sa.String(20), nullable=True),
+    sa.Column("evidence", sa.Text, nullable=False),
+    sa.Column("results", sa.Text, nullable=False),
+    sa.Column("artifacts", sa.Text, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.UniqueConstraint("design", "tool", "target_digest", name="sweep_jobs_key"),
+    sa.Index("sweep_jobs_state", "state"),
+)
+
+#: Points chosen for synthesis: which trial waits for which job, and why (`sweep.promotion`).
+CANDIDATES = sa.Table(
+    "sweep_candidates",
+    TABLES,
+    sa.Column("study_id", sa.Integer, primary_key=True),
+    sa.Column("trial_id", sa.Integer, primary_key=True),
+    sa.Column("job_id", sa.Integer, sa.ForeignKey("sweep_jobs.id"), primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("test", sa.Text, nullable=False),
+    sa.Column("spread", sa.Text, nullable=True),
+    sa.Index("sweep_candidates_job", "job_id"),
+)
