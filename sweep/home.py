@@ -30,3 +30,13 @@ def teacher_cache() -> Path:
 def students_folder(study: str) -> Path:
     """The measured students of a study, a folder each, by design."""
     return home() / "studies" / study / "students"
+
+
+def synthesis_folder(study: str) -> Path:
+    """Running syntheses of a study, a folder each."""
+    return home() / "studies" / study / "synthesis"
+
+
+def artifacts_folder(study: str) -> Path:
+    """Optuna's artifact store of a study: reports, logs and RTL of its syntheses."""
+    return home() / "studies" / study / "artifacts"

@@ -31,6 +31,7 @@ from objectives.teacher_config import TeacherConfig
 from objectives.training.config import Training
 from sweep.errors import StudyFileError
 from sweep.search_space import Searchable, SearchableRecipe, SearchSpace, explain, searchable, show
+from sweep.synthesis.target import Stage, Strategy, Target, ToolName
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
@@ -105,15 +106,22 @@ Metric = Annotated[str, AfterValidator(_metric)]
 
 
 class Bound(Config):
-    """What a student must keep to: `min` for a score, `max` for a cost."""
+    """What a student must keep to: `min` for a score, `max` for a cost.
+
+    With `at: upper` a cost is held against the upper end of its calibrated 90 % interval, once
+    there is one.
+    """
 
     min: float | None = None
     max: float | None = None
+    at: Literal["value", "upper"] = "value"
 
     @model_validator(mode="after")
     def _one_end(self) -> Self:
         if (self.min is None) == (self.max is None):
             raise ValueError("give either min (of a score) or max (of a cost)")
+        if self.at == "upper" and self.max is None:
+            raise ValueError("at: upper is for a cost's max")
         return self
 
 
@@ -146,28 +154,53 @@ class Promotion(Config):
     """Which points of the front become candidates for synthesis, the second stage.
 
     `hypervolume` takes the `size` points that together cover most of the front's hypervolume,
-    `knee` those around its knee, `budget` the best-scoring point under each of `limits` on the
-    first cost objective, `named` the points of the `trials` listed.
+    `knee` those around its knee, `budget` the best-scoring point under each of `limits` on `cost`
+    (default: the first cost objective), `named` the points of the `trials` listed. With `seeds`,
+    each candidate is trained again from that many other seeds, to know the spread.
     """
 
     policy: Literal["hypervolume", "knee", "budget", "named"] = "hypervolume"
     size: int = Field(default=8, ge=1, le=10_000)
     limits: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    cost: Metric | None = None
     trials: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    seeds: int = Field(default=0, ge=0, le=100)
 
     @model_validator(mode="after")
     def _policy_has_what_it_needs(self) -> Self:
         for policy, key in (("budget", "limits"), ("named", "trials")):
             if (self.policy == policy) != bool(getattr(self, key)):
                 raise ValueError(f"{key} must be given with policy {policy}, and only with it")
+        if self.cost is not None and (self.policy != "budget" or direction_of(self.cost) != "minimize"):
+            raise ValueError("cost names the cost that the limits of policy budget are on, such as lut")
         return self
 
 
 class Synthesis(Config):
-    """Tool of the second stage; part and clock are those of `hardware`. `timeout_s` is for one candidate."""
+    """Tool of the second stage; part and clock are those of `hardware`.
 
-    tool: Literal["vivado", "vitis", "yosys"] = "yosys"
+    `timeout_s` is for one candidate, wall-clock; `memory_gib` for all processes of it together.
+    `dsp` lets yosys use DSPs; `strategy` is hls4ml's, for vitis. With `calibration`, costs of later
+    trials are corrected by what the tool said of earlier ones, once that beats the estimate.
+    """
+
+    tool: ToolName = "yosys"
+    stage: Stage = "synthesized"
+    dsp: bool = False
+    strategy: Strategy = "latency"
     timeout_s: float = Field(default=7200.0, gt=0)
+    memory_gib: float = Field(default=16.0, gt=0)
+    keep_checkpoint: bool = False
+    calibration: bool = True
+
+    @model_validator(mode="after")
+    def _tool_can_do_it(self) -> Self:
+        for key, tool in (("dsp", "yosys"), ("strategy", "vitis"), ("keep_checkpoint", "vivado")):
+            if getattr(self, key) != type(self).model_fields[key].default and self.tool != tool:
+                raise ValueError(f"{key} is for tool {tool}, not {self.tool}")
+        if self.stage == "routed" and self.tool == "yosys":
+            raise ValueError("stage routed needs vivado or vitis: yosys does not place and route")
+        return self
 
 
 class StudyFile(Config):
@@ -202,6 +235,14 @@ class StudyFile(Config):
         """Return what this study searches."""
         sections = {name: getattr(self, name) for name in SearchableRecipe.model_fields}
         return SearchSpace(SearchableRecipe(**sections))
+
+    @property
+    def target(self) -> Target:
+        """What candidates are synthesized for."""
+        chosen = {key: getattr(self.synthesis, key) for key in ("tool", "stage", "dsp", "strategy")}
+        # How long the estimate may take decides nothing about the design.
+        patience = {"compile_timeout_s": Hardware().compile_timeout_s}
+        return Target(**chosen, hardware=self.hardware.model_copy(update=patience))
 
     @property
     def directions(self) -> tuple[Direction, ...]:

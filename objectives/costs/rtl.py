@@ -94,8 +94,6 @@ def write_rtl(student: Path, hardware: Hardware, folder: Path, flavor: Flavor = 
     # The wrapper only renames ports for a simulator.
     sources = [path for path in written if path.stem != f"{TOP}_wrapper"]
     sources.sort(key=lambda path: (path.stem == TOP, path.parent != Path("src/static"), path))
-    rtl = Rtl(
-        TOP, tuple(sources), Path(f"src/{TOP}.xdc"), int(design.latency or 0), int(design.reg_bits)
-    )
+    rtl = Rtl(TOP, tuple(sources), Path(f"src/{TOP}.xdc"), int(design.latency or 0), int(design.reg_bits))
     rtl.save(folder)
     return rtl

@@ -10,7 +10,7 @@ import secrets
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from objectives.costs.rtl import Rtl, write_rtl
 from objectives.errors import CostError
@@ -56,7 +56,7 @@ def family_of(part: str) -> str:
 class Yosys(Tool):
     """Synthesis by Yosys's `synth_xilinx`, from PyPI."""
 
-    name: ToolName = "yosys"
+    name: ClassVar[ToolName] = "yosys"
 
     def __init__(self, target: Target) -> None:
         super().__init__(target)

@@ -1,5 +1,7 @@
 """Slots of training runs."""
 
+from typing import Literal
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -35,7 +37,7 @@ def _name_the_constraint() -> None:
     found = next((u for u in uniques if u["column_names"] == ["study_id", "digest"]), None)
     if found is not None and found["name"] is not None:
         op.drop_constraint(found["name"], "sweep_slots", type_="unique")
-    recreate = "always" if op.get_bind().dialect.name == "sqlite" else "auto"
+    recreate: Literal["always", "auto"] = "always" if op.get_bind().dialect.name == "sqlite" else "auto"
     naming = {"uq": "unnamed_%(column_0_name)s"}
     with op.batch_alter_table("sweep_slots", recreate=recreate, naming_convention=naming) as table:
         if found is not None and found["name"] is None:

@@ -1,0 +1,143 @@
+"""A synthesis worker: takes jobs of a study, runs their tools, and stores what came of it."""
+
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweep import home
+from sweep.errors import SynthesisError
+from sweep.study import Study
+from sweep.study_file import Synthesis
+from sweep.synthesis import keeping
+from sweep.synthesis.jobs import DONE, RUNNING, Job, Jobs
+from sweep.synthesis.process import Ending, Limits, run_process
+from sweep.synthesis.result import Outcome, Verdict
+from sweep.synthesis.tool import Tool
+from sweep.synthesis.tools import tool_for
+
+#: Seconds between two looks for work that others may leave behind.
+POLL = 1.0
+#: Seconds between two lines of a log that are written to the database.
+TELL_EVERY = 2.0
+
+
+@dataclass(frozen=True)
+class JobEnded:
+    """A job's run is over; `state` is None when the job had been lost to another worker."""
+
+    job: Job
+    verdict: Verdict
+    state: str | None
+    seconds: float
+
+
+class SynthesisWorker:
+    """Works off the jobs of one study, one at a time; any number may do so side by side."""
+
+    def __init__(
+        self,
+        study: Study,
+        jobs: Jobs,
+        *,
+        stop: threading.Event | None = None,
+        tell: Callable[[JobEnded], None] | None = None,
+        tools: Callable[..., Tool] = tool_for,
+    ) -> None:
+        self.study = study
+        self.jobs = jobs
+        self.stop = stop or threading.Event()
+        self.tell = tell or (lambda _: None)
+        self.tools = tools
+
+    @property
+    def _settings(self) -> Synthesis:
+        return self.study.file.synthesis
+
+    def work(self) -> int:
+        """Take jobs until none is left, waiting for those that others hold; return how many ended here."""
+        ended = 0
+        while not self.stop.is_set():
+            job = self.jobs.claim(self.study.id)
+            if job is not None:
+                ended += self._do(job)
+            elif not self._wait_for_more():
+                return ended
+        return ended
+
+    def _wait_for_more(self) -> bool:
+        """Wait a moment for a job to come free; False when all are done."""
+        left = [job for job in self.jobs.of_study(self.study.id) if job.state != DONE]
+        if any(job.state == RUNNING for job in left):
+            self.jobs.reap(self.study.id)
+        if left:
+            self.stop.wait(POLL)
+        return bool(left)
+
+    def _do(self, job: Job) -> bool:
+        folder = self._folder(job)
+        try:
+            with self.jobs.held(job):
+                return self._synthesize(job, folder)
+        except BaseException:
+            self.jobs.release(job)
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # what is worth keeping is in the artifact store
+
+    def _folder(self, job: Job) -> Path:
+        runs = home.synthesis_folder(self.study.name)
+        runs.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f"{job.design}-{job.target.tool}-{job.attempt}-", dir=runs))
+
+    def _synthesize(self, job: Job, folder: Path) -> bool:
+        started = time.monotonic()
+        artifacts: dict[str, str] = {}
+        endings: tuple[Ending, ...] = ()
+        try:
+            tool = self.tools(job.target, keep_checkpoint=self._settings.keep_checkpoint)
+            tool.write(Path(job.student), folder)
+            endings = self._run(job, tool, folder)
+            if endings[-1].reason == "stopped":
+                self.jobs.release(job)
+                return False
+            verdict = tool.judge(folder, endings)
+            artifacts = keeping.store(folder, tool.reports(folder), home.artifacts_folder(self.study.name))
+        except SynthesisError as error:
+            verdict = Verdict(Outcome.TOOL_FAILED, (str(error),))
+        state = self.jobs.finish(job, verdict, artifacts, sum(ending.seconds for ending in endings))
+        self.tell(JobEnded(job, verdict, state, time.monotonic() - started))
+        return state is not None
+
+    def _run(self, job: Job, tool: Tool, folder: Path) -> tuple[Ending, ...]:
+        """Run the tool's commands in order until one ends badly; all share one time limit."""
+        end = time.monotonic() + self._settings.timeout_s
+        memory = int(self._settings.memory_gib * 2**30)
+        endings: list[Ending] = []
+        for command in tool.commands(folder):
+            ending = run_process(
+                command.arguments,
+                folder,
+                folder / command.log,
+                Limits(max(end - time.monotonic(), 0.0), memory),
+                stop=self.stop,
+                on_line=self._teller(job),
+            )
+            endings.append(ending)
+            if ending.exit_code != 0:
+                break
+        return tuple(endings)
+
+    def _teller(self, job: Job) -> Callable[[str], None]:
+        last = 0.0
+
+        def tell(line: str) -> None:
+            nonlocal last
+            if time.monotonic() - last >= TELL_EVERY:
+                last = time.monotonic()
+                self.jobs.tell(job, line)
+
+        return tell
