@@ -38,14 +38,6 @@ class Point:
     test: Scores
     cost: Cost
 
-    def metric(self, name: str) -> float:
-        """Return an objective or constraint by name, on the validation part."""
-        if name in ("mean_auc", "worst_auc"):
-            return float(getattr(self.validation, name))
-        if name.startswith("efficiency@"):
-            return self.validation.mean_efficiency
-        return float(getattr(self.cost, name))
-
 
 def measure_point(
     network: QuantizedNetwork,
@@ -82,12 +74,13 @@ def measure_point(
         hls_dsp=hls.dsp,
     )
     return Point(
-        validation=_score_part(validation, outputs, rate_khz),
-        test=_score_part(test, graph.predict(all_events(test)), rate_khz, BOOTSTRAPS),
+        validation=score_part(validation, outputs, rate_khz),
+        test=score_part(test, graph.predict(all_events(test)), rate_khz, BOOTSTRAPS),
         cost=cost,
     )
 
 
-def _score_part(part: Part, outputs: NDArray[Any], rate_khz: float, bootstraps: int = 0) -> Scores:
+def score_part(part: Part, outputs: NDArray[Any], rate_khz: float, bootstraps: int = 0) -> Scores:
+    """Return the scores of a part whose `all_events` gave outputs (n,)."""
     zero_bias, signals = split_outputs(part, outputs)
     return score(zero_bias, signals, rate_khz=rate_khz, bootstraps=bootstraps)

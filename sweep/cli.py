@@ -136,6 +136,136 @@ def front(
         print_front(Console(), result)
 
 
+@app.command()
+def promote(
+    study: StudyName,
+    storage: StorageOption = None,
+    top: Annotated[int | None, typer.Option(min=1, help="How many points.  [default: the file's]")] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="hypervolume, knee, budget or named.  [default: the file's]")
+    ] = None,
+    under: Annotated[
+        list[float] | None,
+        typer.Option(metavar="COST", help="The best point under this cost; may be given again."),
+    ] = None,
+    cost: Annotated[
+        str | None,
+        typer.Option(help="What --under limits, as lut or dsp.  [default: the objective]"),
+    ] = None,
+    trial: Annotated[
+        list[int] | None, typer.Option(metavar="NUMBER", help="This trial; may be given again.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=0, help="Train each candidate again from this many seeds.")
+    ] = None,
+    tool: Annotated[str | None, typer.Option(help="yosys, vivado or vitis.  [default: the file's]")] = None,
+    stage: Annotated[str | None, typer.Option(help="synthesized or routed.  [default: the file's]")] = None,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Queue again what ended badly, unless the design was at fault.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the choice and why, no more.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Choose points of a study's front for synthesis, measure them again, and queue them."""
+    from sweep.display import Display
+    from sweep.front import front_of
+    from sweep.messages import Working
+    from sweep.promotion.choice import choose
+    from sweep.promotion.options import with_options
+    from sweep.promotion.promote import promote as queue
+    from sweep.synthesis.jobs import Jobs
+    from sweep.tables import print_chosen, print_promoted
+    from sweep.worker_name import worker_name
+
+    opened = with_options(
+        _open_study(study, storage),
+        promotion={
+            "policy": policy,
+            "size": top,
+            "limits": under,
+            "cost": cost,
+            "trials": trial,
+            "seeds": seeds,
+        },
+        synthesis={"tool": tool, "stage": stage},
+    )
+    chosen = choose(front_of(opened), opened.file.promotion)
+    if dry_run:
+        rows = [{"trial": c.trial.number, "reason": c.reason} for c in chosen]
+        _print_json(rows) if as_json else print_chosen(Console(), opened, chosen)
+        return
+    with Display(Console(stderr=True), 0, 0) as display:
+        promoted = queue(
+            opened,
+            chosen,
+            lambda what, done, total: display.show(Working("preparation", None, what, done, total)),
+        )
+    if retry:
+        Jobs(opened.storage.engine, worker_name()).retry(opened.id)
+    if as_json:
+        _print_json([p.as_json() for p in promoted])
+    else:
+        print_promoted(Console(), opened, promoted)
+
+
+@app.command()
+def synthesize(
+    study: StudyName,
+    storage: StorageOption = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Jobs at a time.  [default: one for each core]")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Work off a study's queue of syntheses, here, until every job is done.
+
+    Any number of these may run, on any machine that reaches the database and the students. Safe to
+    stop at any time. The exit code is 1 if a job of the study ended otherwise than ok.
+    """
+    from sweep.display import Display
+    from sweep.synthesis.local import synthesize_here
+    from sweep.tables import print_jobs
+
+    opened = _open_study(study, storage)
+    console = Console(stderr=as_json)
+    with Display(console, 0, 0, unit="syntheses") as display:
+        try:
+            jobs = synthesize_here(opened, workers or os.cpu_count() or 1, display)
+        except KeyboardInterrupt:
+            console.print(f"Stopped. `sweep synthesize {study}` goes on where this was.", highlight=False)
+            raise typer.Exit(130) from None
+    if as_json:
+        _print_json([job.as_json() for job in jobs])
+    else:
+        print_jobs(console, opened, jobs)
+    raise typer.Exit(0 if all(job.outcome == "ok" for job in jobs) else 1)
+
+
+@app.command()
+def calibration(
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY]", help="Only what corrects the costs of this study.")
+    ] = None,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show estimates beside what synthesis said, how well one predicts the other, and what is corrected."""
+    from sweep.calibration.report import report
+    from sweep.storage import open_storage
+    from sweep.tables import print_calibration
+
+    if study is None:
+        engine, target = open_storage(storage or home.default_storage(), create=False).engine, None
+    else:
+        opened = _open_study(study, storage)
+        engine, target = opened.storage.engine, opened.file.target
+    result = report(engine, target)
+    if as_json:
+        _print_json(result)
+    else:
+        print_calibration(Console(), result)
+
+
 @data_app.command("inspect")
 def data_inspect(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="CICADA h5 files.")],

@@ -1,6 +1,10 @@
-"""The Pareto front of a study: its feasible points that no other dominates, and the front's contract."""
+"""The Pareto front of a study: its feasible points that no other dominates, and the front's contract.
 
-from dataclasses import dataclass
+Costs are compared as calibration sees them today, whenever a point was measured: otherwise a point
+from before a correction would be held against one from after it.
+"""
+
+from dataclasses import dataclass, field
 from typing import Any
 
 import moocore
@@ -8,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
-from sweep import home
+from sweep import home, records
+from sweep.calibration.correction import Correction, correction_for, raw_cost
 from sweep.study import Study
 
 
@@ -19,6 +24,23 @@ class Front:
     study: Study
     points: list[FrozenTrial]
     hypervolume: float
+    costs: dict[int, dict[str, Any]] = field(repr=False)
+
+    def cost(self, trial: FrozenTrial) -> dict[str, Any]:
+        """Return a point's cost, corrected where calibration is in force."""
+        return self.costs[trial.number]
+
+    def values(self, trial: FrozenTrial) -> list[float]:
+        """Return a point's objectives, its costs corrected."""
+        return _values(self.study, trial, self.cost(trial))
+
+    def losses(self) -> NDArray[np.float64]:
+        """Return the points' objectives (points, objectives), all to be minimized."""
+        return _losses(self.study, [self.values(trial) for trial in self.points])
+
+    def reference(self) -> NDArray[np.float64]:
+        """Return the study's reference point, all objectives to be minimized."""
+        return _reference(self.study)
 
     def as_json(self) -> dict[str, Any]:
         """Return the contract of `sweep front --json` (docs/front.md)."""
@@ -41,10 +63,10 @@ class Front:
             "parent": about.get("parent"),
             "epoch": about["epoch"],
             "params": trial.params,
-            "values": dict(zip(self.study.file.objectives, trial.values, strict=True)),
+            "values": dict(zip(self.study.file.objectives, self.values(trial), strict=True)),
             "validation": about["validation"],
             "test": about["test"],
-            "cost": about["cost"],
+            "cost": self.cost(trial),
             "synthesis": about.get("synthesis", []),
             "student": str(home.students_folder(self.study.name) / about["student"]),
         }
@@ -52,25 +74,50 @@ class Front:
 
 def front_of(study: Study) -> Front:
     """Return the study's front as it is now."""
-    feasible = [t for t in study.points() if all(v <= 0 for v in t.constraints.values())]
-    losses = _losses(study, feasible)
+    points = list(study.points())
+    correction = correction_for(study.storage.engine, study.file.target)
+    costs = {trial.number: _cost(study, correction, trial) for trial in points}
+    feasible = [trial for trial in points if _is_feasible(study, trial, costs[trial.number])]
+    losses = _losses(study, [_values(study, trial, costs[trial.number]) for trial in feasible])
     best = [feasible[i] for i in np.flatnonzero(moocore.is_nondominated(losses))] if feasible else []
     cost = next(i for i, d in enumerate(study.file.directions) if d == "minimize")
-    best.sort(key=lambda trial: trial.values[cost])
-    return Front(study, best, hypervolume(study, best))
+    best.sort(key=lambda trial: _values(study, trial, costs[trial.number])[cost])
+    kept = {trial.number: costs[trial.number] for trial in best}
+    return Front(study, best, _hypervolume(study, best, kept), kept)
 
 
-def hypervolume(study: Study, trials: list[FrozenTrial]) -> float:
+def _cost(study: Study, correction: Correction, trial: FrozenTrial) -> dict[str, Any]:
+    cost = trial.user_attrs["cost"]
+    if not study.file.synthesis.calibration:
+        return raw_cost(cost)
+    return correction.apply(cost, study.file.hardware.clock_ns)
+
+
+def _is_feasible(study: Study, trial: FrozenTrial, cost: dict[str, Any]) -> bool:
+    validation = trial.user_attrs["validation"]
+    kept = records.constraint_values(study.file.constraints, validation, cost)
+    return all(value <= 0 for value in kept.values())
+
+
+def _values(study: Study, trial: FrozenTrial, cost: dict[str, Any]) -> list[float]:
+    validation = trial.user_attrs["validation"]
+    return [records.metric(name, validation, cost) for name in study.file.objectives]
+
+
+def _hypervolume(study: Study, trials: list[FrozenTrial], costs: dict[int, dict[str, Any]]) -> float:
     """Return the volume between `trials` and the study's reference point, costs in their own units."""
     if not trials:
         return 0.0
-    signs = np.array([-1.0 if d == "maximize" else 1.0 for d in study.file.directions])
-    reference = signs * np.array(study.file.reference)
-    return float(moocore.hypervolume(_losses(study, trials), ref=reference))
+    losses = _losses(study, [_values(study, trial, costs[trial.number]) for trial in trials])
+    return float(moocore.hypervolume(losses, ref=_reference(study)))
 
 
-def _losses(study: Study, trials: list[FrozenTrial]) -> NDArray[np.float64]:
-    """Return objective values (trials, objectives), all to be minimized."""
+def _losses(study: Study, values: list[list[float]]) -> NDArray[np.float64]:
+    """Return objective values (points, objectives), all to be minimized."""
     signs = np.array([-1.0 if d == "maximize" else 1.0 for d in study.file.directions])
-    values = np.array([trial.values for trial in trials], np.float64).reshape(-1, len(signs))
-    return np.asarray(signs * values, np.float64)
+    return np.asarray(signs * np.array(values, np.float64).reshape(-1, len(signs)), np.float64)
+
+
+def _reference(study: Study) -> NDArray[np.float64]:
+    """Return the study's reference point (objectives,), all objectives to be minimized."""
+    return _losses(study, [list(study.file.reference)]).reshape(-1)

@@ -23,27 +23,54 @@ def versions() -> dict[str, str]:
 
 
 def point_attributes(
-    point: Point, *, epoch: int, beta: float, loss: float, design: str, student: str
+    point: Point,
+    cost: Mapping[str, Any],
+    *,
+    epoch: int,
+    beta: float,
+    loss: float,
+    design: str,
+    student: str,
 ) -> dict[str, Any]:
-    """Return what a measured student's trial records; `student` is its folder's name."""
+    """Return what a measured student's trial records; `student` is its folder's name.
+
+    `cost` is the point's cost, or what calibration made of it.
+    """
     return {
         "epoch": epoch,
         "beta": beta,
         "loss": loss,
         "validation": point.validation.as_json(),
         "test": point.test.as_json(),
-        "cost": point.cost.as_json(),
+        "cost": dict(cost),
         "design": design,
         "student": student,
     }
 
 
-def constraint_values(constraints: Mapping[str, Any], point: Point) -> dict[str, float]:
+def metric(name: str, validation: Mapping[str, Any], cost: Mapping[str, Any]) -> float:
+    """Return an objective or constraint by name, from what a trial records."""
+    if name in ("mean_auc", "worst_auc"):
+        return float(validation[name])
+    if name.startswith("efficiency@"):
+        return float(validation["mean_efficiency"])
+    return float(cost[name])
+
+
+def constraint_values(
+    constraints: Mapping[str, Any], validation: Mapping[str, Any], cost: Mapping[str, Any]
+) -> dict[str, float]:
     """Return each constraint as Optuna wants it: kept when at most 0."""
     result = {}
     for name, bound in constraints.items():
-        value = point.metric(name)
-        result[name] = value - bound.max if bound.max is not None else bound.min - value
+        value = metric(name, validation, cost)
+        if bound.max is None:
+            result[name] = bound.min - value
+            continue
+        if bound.at == "upper":
+            # A cost that no calibration speaks of has no interval, and counts as it is estimated.
+            value = cost.get("intervals", {}).get(name, (value, value))[1]
+        result[name] = value - bound.max
     return result
 
 

@@ -8,6 +8,7 @@ from optuna.trial import TrialState
 from sweep.front import front_of
 from sweep.slots import Slots
 from sweep.study import Study
+from sweep.synthesis.jobs import Jobs
 from sweep.worker_name import worker_name
 
 
@@ -27,6 +28,7 @@ def status_of(study: Study) -> dict[str, Any]:
         "hypervolume": front.hypervolume,
         "core_seconds": sum(seconds),
         "core_seconds_left": (budget - done) * sum(seconds) / len(seconds) if seconds else None,
+        "syntheses": [job.as_json() for job in Jobs(study.storage.engine, worker_name()).of_study(study.id)],
         "problems": [
             {"trial": t.number, "parent": t.user_attrs.get("parent"), "problem": t.user_attrs["problem"]}
             for t in study.trials(TrialState.FAIL)

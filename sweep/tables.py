@@ -1,7 +1,8 @@
 """Results as tables for the terminal and as CSV."""
 
 import csv
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -10,6 +11,11 @@ from rich.table import Table
 from objectives.data.inspect import QUANTILES, FileSummary
 from sweep.doctor import Finding
 from sweep.front import Front
+from sweep.promotion.choice import Chosen
+from sweep.promotion.promote import Promoted
+from sweep.study import Study
+from sweep.synthesis.jobs import Job
+from sweep.synthesis.target import Target
 
 #: Columns of the terminal from which the AUC of each signal fits beside the rest.
 WIDE = 120
@@ -94,8 +100,165 @@ def print_status(console: Console, status: dict[str, Any]) -> None:
             f"  run in slot {holder['slot']}: {holder['worker']}, attempt {holder['attempt']}{lost}",
             highlight=False,
         )
+    if status["syntheses"]:
+        counts = Counter(job["outcome"] or job["state"] for job in status["syntheses"])
+        told = ", ".join(f"{number} {what}" for what, number in counts.items())
+        console.print(f"Syntheses: {told}.", highlight=False)
+    for job in status["syntheses"]:
+        if job["state"] == "running":
+            console.print(
+                f"  job {job['job']}: {job['tool']} at {job['worker']}, attempt {job['attempt']}:"
+                f" {job['last_line']}",
+                highlight=False,
+                markup=False,
+            )
+        elif job["evidence"] and job["outcome"] != "ok":
+            console.print(
+                f"  job {job['job']}: {job['outcome'] or 'to be tried again'}: {job['evidence'][0]}",
+                highlight=False,
+                markup=False,
+            )
     for problem in status["problems"]:
         console.print(f"  trial {problem['trial']}: {problem['problem']}", highlight=False, markup=False)
+
+
+def print_chosen(console: Console, study: Study, chosen: Sequence[Chosen]) -> None:
+    """Print which points would be promoted, and why."""
+    table = Table(title=f"{study.name}: {len(chosen)} of the front's points", title_justify="left")
+    for name in ("trial", "LUT", "mean AUC"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("why")
+    for choice in chosen:
+        about = choice.trial.user_attrs
+        table.add_row(
+            str(choice.trial.number),
+            f"{about['cost']['lut']:,.0f}",
+            f"{about['validation']['mean_auc']:.4f}",
+            choice.reason,
+        )
+    console.print(table)
+    console.print(f"Target: {_target(study.file.target)}. Nothing was queued.", highlight=False)
+
+
+def print_promoted(console: Console, study: Study, promoted: Sequence[Promoted]) -> None:
+    """Print the candidates and their jobs."""
+    table = Table(title=f"{study.name}: {len(promoted)} candidates", title_justify="left")
+    for name in ("trial", "LUT", "test mean AUC", "job"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("why")
+    seeded = any(p.candidate.spread for p in promoted)
+    if seeded:
+        table.add_column("other seeds: AUC, LUT", no_wrap=True)
+    for p in promoted:
+        test = p.candidate.test
+        low, high = test["intervals"]["mean_auc"]
+        state = "queued" if p.new else p.job.outcome or p.job.state
+        row = [
+            str(p.candidate.number),
+            f"{p.job.estimate['lut']:,.0f}",
+            f"{test['mean_auc']:.4f} ± {(high - low) / 2:.4f}",
+            f"{p.job.id}, {state}",
+            p.candidate.reason,
+        ]
+        table.add_row(*row, *([_spread(p.candidate.spread)] if seeded else []))
+    console.print(table)
+    new = sum(p.new for p in promoted)
+    console.print(
+        f"{new} queued for {_target(study.file.target)}; {len(promoted) - new} were in the queue before."
+        f" `sweep synthesize {study.name}` works it off.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _spread(spread: Mapping[str, Any] | None) -> str:
+    if not spread or not spread["mean_auc"]:
+        return "all failed"
+    auc, lut = spread["mean_auc"], spread["lut"]
+    failed = f", {len(spread['failed'])} failed" if spread["failed"] else ""
+    return f"{min(auc):.4f} to {max(auc):.4f}, {min(lut):,.0f} to {max(lut):,.0f}{failed}"
+
+
+def _target(target: Target) -> str:
+    return f"{target.tool} ({target.stage}) on {target.hardware.part} at {target.hardware.clock_ns:g} ns"
+
+
+def print_jobs(console: Console, study: Study, jobs: Sequence[Job]) -> None:
+    """Print what became of a study's syntheses."""
+    if not jobs:
+        console.print(
+            f"Study {study.name} has no synthesis in its queue; `sweep promote {study.name}` fills it.",
+            highlight=False,
+        )
+        return
+    table = Table(title=f"Syntheses of {study.name}", title_justify="left")
+    table.add_column("job", justify="right")
+    table.add_column("tool", no_wrap=True)
+    table.add_column("outcome", no_wrap=True)
+    for name in ("LUT estimated", "LUT", "FF", "DSP", "BRAM", "WNS ns", "s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for job in jobs:
+        said = job.results[-1] if job.results else None
+        figures = ["-"] * 5
+        if said:
+            wns = "-" if said["wns_ns"] is None else f"{said['wns_ns']:g}"
+            figures = [f"{said['lut']:,}", f"{said['ff']:,}", f"{said['dsp']}", f"{said['bram']:g}", wns]
+        tool = f"{said['tool']} {said['version']}, {said['stage']}" if said else job.target.tool
+        outcome = str(job.outcome or job.state)
+        table.add_row(
+            str(job.id), tool, outcome, f"{job.estimate['lut']:,.0f}", *figures, f"{job.seconds:.1f}"
+        )
+    console.print(table)
+    for job in jobs:
+        if job.outcome not in (None, "ok"):
+            for line in job.evidence[:3]:
+                console.print(f"  job {job.id}: {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_calibration(console: Console, kinds: Sequence[Mapping[str, Any]]) -> None:
+    """Print how well estimates predict synthesis, and what is corrected."""
+    if not kinds:
+        console.print("No design was synthesized yet; `sweep promote STUDY` begins.", highlight=False)
+    for kind in kinds:
+        console.print(
+            f"{kind['tool']}, {kind['stage']}, {kind['part']}, {kind['implementation']}", highlight=False
+        )
+        for quantity in kind["quantities"]:
+            _print_quantity(console, quantity)
+
+
+def _print_quantity(console: Console, quantity: Mapping[str, Any]) -> None:
+    name, points = quantity["quantity"], quantity["points"]
+    if not points:
+        console.print(f"  {name}: the tool says nothing of it", highlight=False)
+        return
+    table = Table(title=f"{name} of {len(points)} designs", title_justify="left")
+    table.add_column("design", no_wrap=True)
+    for column in ("estimated", "synthesized", "predicted by the others", "90 % interval"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for point in sorted(points, key=lambda p: p["estimated"]):
+        known = point["predicted"] is not None
+        table.add_row(
+            point["design"],
+            f"{point['estimated']:,.0f}",
+            f"{point['synthesized']:,.0f}",
+            f"{point['predicted']:,.0f}" if known else "-",
+            f"{point['low']:,.0f} to {point['high']:,.0f}" if known else "-",
+        )
+    console.print(table)
+    if quantity["error"] is None:
+        console.print(
+            f"  {name}: {len(points)} of the {quantity['designs_needed']} designs that a calibration needs.",
+            highlight=False,
+        )
+        return
+    used = "corrects the cost of students" if quantity["in_force"] else "is not used"
+    console.print(
+        f"  {name}: mean error {quantity['raw_error']:.1%} as estimated, {quantity['error']:.1%} calibrated"
+        f" (each design left out of its own fit); the 90 % intervals hold {quantity['coverage']:.0%}."
+        f" It {used}.",
+        highlight=False,
+    )
 
 
 def print_files(console: Console, files: Sequence[FileSummary]) -> None:

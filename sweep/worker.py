@@ -20,6 +20,7 @@ from objectives.students.network import QuantizedNetwork
 from objectives.training.trainer import Trainer
 from objectives.training.trajectory import Snapshot, Trajectory, run_trajectory, thin
 from sweep import home, records
+from sweep.calibration.correction import Correction, correction_for
 from sweep.messages import Message, Noticed, PointFound, RunEnded, Working
 from sweep.slots import Claim, Slots
 from sweep.study import Study, sampler_for
@@ -175,6 +176,7 @@ class Worker:
                 f"the student died in epoch {trajectory.died_at} (constant score): beta is too high for it"
             )
         end_values, count = None, 0
+        correction = correction_for(self.study.storage.engine, self.study.file.target)
         finished = self._calibrate(trial, trainer, trajectory, graphs)
         for number, student in enumerate(finished):
             self.tell(Working(self.name, trial.number, "measuring", number, len(finished)))
@@ -188,12 +190,13 @@ class Worker:
                 else:
                     self._add_failed(trial, student.snapshot, str(error))
                 continue
-            attributes = self._save(trial, recipe, trainer, student, graph, point)
+            cost = self._corrected(correction, point)
+            attributes = self._save(trial, recipe, trainer, student, graph, point, cost)
             if is_end:
-                end_values = [point.metric(name) for name in self.study.file.objectives]
-                self._record_end(trial, point, attributes)
+                end_values = self._values(attributes)
+                self._record_end(trial, attributes)
             else:
-                self._add_point(trial, student.snapshot, point, attributes)
+                self._add_point(trial, student.snapshot, attributes)
             count += 1
         return Harvest(count, end_values, problem)
 
@@ -224,6 +227,21 @@ class Worker:
             rate_khz=self.ground.rate_khz,
         )
 
+    def _corrected(self, correction: Correction, point: Point) -> dict[str, Any]:
+        """Return the point's cost, corrected by what synthesis said so far."""
+        cost = point.cost.as_json()
+        if not self.study.file.synthesis.calibration:
+            return cost
+        return correction.apply(cost, self.study.file.hardware.clock_ns)
+
+    def _values(self, attributes: Mapping[str, Any]) -> list[float]:
+        validation, cost = attributes["validation"], attributes["cost"]
+        return [records.metric(name, validation, cost) for name in self.study.file.objectives]
+
+    def _constraints(self, attributes: Mapping[str, Any]) -> dict[str, float]:
+        validation, cost = attributes["validation"], attributes["cost"]
+        return records.constraint_values(self.study.file.constraints, validation, cost)
+
     def _save(
         self,
         trial: Trial,
@@ -232,6 +250,7 @@ class Worker:
         student: Finished,
         graph: AdderGraph,
         point: Point,
+        cost: Mapping[str, Any],
     ) -> dict[str, Any]:
         """Write the student to disk and return what its trial records of it."""
         trainer.load(student.snapshot.state)
@@ -239,6 +258,7 @@ class Worker:
         design = student.network.digest()
         attributes = records.point_attributes(
             point,
+            cost,
             epoch=student.snapshot.epoch,
             beta=student.snapshot.beta,
             loss=student.snapshot.loss,
@@ -251,31 +271,30 @@ class Worker:
 
     # --- the study ---------------------------------------------------------------------------
 
-    def _record_end(self, trial: Trial, point: Point, attributes: Mapping[str, Any]) -> None:
+    def _record_end(self, trial: Trial, attributes: Mapping[str, Any]) -> None:
         """Let the run's own trial be the point at its end."""
         for name, value in attributes.items():
             trial.set_user_attr(name, value)
-        for name, value in records.constraint_values(self.study.file.constraints, point).items():
+        for name, value in self._constraints(attributes).items():
             if name not in trial.constraints:  # set by an earlier attempt, to the same value
                 trial.set_constraint(name, value)
-        self._tell_point(trial.number, trial.number, attributes["epoch"], point)
+        self._tell_point(trial.number, trial.number, attributes)
 
-    def _add_point(
-        self, trial: Trial, snapshot: Snapshot, point: Point, attributes: Mapping[str, Any]
-    ) -> None:
+    def _add_point(self, trial: Trial, snapshot: Snapshot, attributes: Mapping[str, Any]) -> None:
         """Put a harvested epoch into the study as a finished trial of its own."""
         number = self._add_child(
             trial,
             snapshot,
             attributes,
-            values=[point.metric(name) for name in self.study.file.objectives],
-            constraints=records.constraint_values(self.study.file.constraints, point),
+            values=self._values(attributes),
+            constraints=self._constraints(attributes),
         )
-        self._tell_point(number, trial.number, snapshot.epoch, point)
+        self._tell_point(number, trial.number, attributes)
 
-    def _tell_point(self, number: int, run: int, epoch: int, point: Point) -> None:
-        shown = " · ".join(f"{name} {point.metric(name):.4g}" for name in self.study.file.objectives)
-        self.tell(PointFound(self.name, number, run, epoch, shown))
+    def _tell_point(self, number: int, run: int, attributes: Mapping[str, Any]) -> None:
+        named = zip(self.study.file.objectives, self._values(attributes), strict=True)
+        shown = " · ".join(f"{name} {value:.4g}" for name, value in named)
+        self.tell(PointFound(self.name, number, run, attributes["epoch"], shown))
 
     def _add_failed(self, trial: Trial, snapshot: Snapshot, problem: str) -> None:
         attributes = {"epoch": snapshot.epoch, "beta": snapshot.beta, "problem": problem}

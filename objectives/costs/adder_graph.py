@@ -39,8 +39,13 @@ class AdderGraph:
 
     def predict(self, events: NDArray[np.uint16]) -> NDArray[np.float64]:
         """Return the scores (n,) that the logic gives the events (n, 18, 14), every bit."""
-        inputs = np.ascontiguousarray(events.reshape(len(events), -1), np.float64)
-        return np.asarray(self.logic.predict(inputs, n_threads=1)[:, 0], np.float64)
+        return predict(self.logic, events)
+
+
+def predict(logic: CombLogic, events: NDArray[np.uint16]) -> NDArray[np.float64]:
+    """Return the scores (n,) that `logic` gives the events (n, 18, 14), every bit."""
+    inputs = np.ascontiguousarray(events.reshape(len(events), -1), np.float64)
+    return np.asarray(logic.predict(inputs, n_threads=1)[:, 0], np.float64)
 
 
 def compile_adder_graph(network: QuantizedNetwork, hardware: Hardware) -> AdderGraph:

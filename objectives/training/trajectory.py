@@ -59,8 +59,9 @@ def run_trajectory(
     judge: Judge,
     *,
     on_epoch: Callable[[int, float, Mapping[str, float], int], None] | None = None,
+    last_epoch: int | None = None,
 ) -> Trajectory:
-    """Train `recipe` from `seed` and keep the non-dominated epochs.
+    """Train `recipe` from `seed` and keep the non-dominated epochs; stop after `last_epoch`, if given.
 
     `on_epoch` is called with (epoch, loss, scores, EBOPs). A student whose validation scores are
     all equal counts as dead, and the run ends at once. On small samples some would have come back.
@@ -92,6 +93,8 @@ def run_trajectory(
         newcomer = Snapshot(epoch, beta, loss, tuple(scores.values()), ebops, trainer.state())
         if not any(kept.dominates(newcomer) for kept in front):
             front = [kept for kept in front if not newcomer.dominates(kept)] + [newcomer]
+        if epoch == last_epoch:
+            break
     return Trajectory(_by_ebops(front), newcomer, None)
 
 

@@ -78,7 +78,8 @@ class Job:
         }
 
 
-def _job(row: Mapping[Any, Any]) -> Job:
+def job_of(row: Mapping[Any, Any]) -> Job:
+    """Return a job from its row."""
     plain = {name: row[name] for name in row if name not in ("tool", "target_digest")}
     return Job(
         **{
@@ -156,7 +157,7 @@ class Jobs:
             self._note(connection, candidate, found["id"])
             if found["state"] == DONE:
                 trial_results.write(connection, found["id"])
-        return _job(found), new
+        return job_of(found), new
 
     def _note(self, connection: sa.Connection, candidate: Candidate, job_id: int) -> None:
         key = {"study_id": candidate.study_id, "trial_id": candidate.trial_id, "job_id": job_id}
@@ -191,7 +192,7 @@ class Jobs:
             rows = connection.execute(
                 sa.select(JOBS).where(JOBS.c.id.in_(_ids(study_id))).order_by(JOBS.c.id)
             )
-            return [_job(row) for row in rows.mappings()]
+            return [job_of(row) for row in rows.mappings()]
 
     def candidates(self, study_id: int) -> list[tuple[Candidate, int]]:
         """Return the candidates of a study, by trial, each with its job's number."""
@@ -243,7 +244,7 @@ class Jobs:
                 }
                 # On PostgreSQL the row is locked; on SQLite the whole database is.
                 connection.execute(sa.update(JOBS).where(JOBS.c.id == row["id"]).values(taken))
-                return _job({**row, **taken})
+                return job_of({**row, **taken})
 
     def _next(self, connection: sa.Connection, study_id: int, now: float) -> Mapping[Any, Any] | None:
         free = sa.or_(

@@ -1,0 +1,32 @@
+"""Candidates measured again before they go on: what is on disk must be what the study recorded."""
+
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from objectives.costs.adder_graph import predict
+from objectives.costs.rtl import load_logic
+from objectives.data.dataset import Part
+from objectives.measurement import BOOTSTRAPS, all_events, score_part
+from sweep import home
+from sweep.errors import StudyError
+from sweep.study import Study
+
+
+def test_scores(study: Study, trial: FrozenTrial, test: Part, rate_khz: float) -> dict[str, Any]:
+    """Return the scores of a trial's saved student on the test part, as `sweep front --json` has them.
+
+    Raises StudyError when they are not those that the trial recorded: then the saved student or the
+    data are no longer what the study was made of.
+    """
+    about = trial.user_attrs
+    logic = load_logic(home.students_folder(study.name) / about["student"])
+    found = score_part(test, predict(logic, all_events(test)), rate_khz, BOOTSTRAPS).as_json()
+    recorded = about["test"]
+    differs = [name for name in recorded["auc"] if found["auc"].get(name) != recorded["auc"][name]]
+    if differs or found["passing"] != recorded["passing"]:
+        raise StudyError(
+            f"trial {trial.number}: the saved student scores otherwise on the test events than the study"
+            f" recorded ({', '.join(differs) or 'zero bias'}); its data or its folder were changed"
+        )
+    return found
