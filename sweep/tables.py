@@ -192,27 +192,29 @@ def print_jobs(console: Console, study: Study, jobs: Sequence[Job]) -> None:
         )
         return
     table = Table(title=f"Syntheses of {study.name}", title_justify="left")
-    table.add_column("job", justify="right")
-    table.add_column("tool", no_wrap=True)
-    table.add_column("outcome", no_wrap=True)
-    for name in ("LUT estimated", "LUT", "FF", "DSP", "BRAM", "WNS ns", "s"):
+    for name in ("job", "LUT estimated", "LUT", "FF", "DSP", "BRAM", "WNS ns", "s"):
         table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("outcome")
     for job in jobs:
         said = job.results[-1] if job.results else None
         figures = ["-"] * 5
         if said:
             wns = "-" if said["wns_ns"] is None else f"{said['wns_ns']:g}"
             figures = [f"{said['lut']:,}", f"{said['ff']:,}", f"{said['dsp']}", f"{said['bram']:g}", wns]
-        tool = f"{said['tool']} {said['version']}, {said['stage']}" if said else job.target.tool
         outcome = str(job.outcome or job.state)
-        table.add_row(
-            str(job.id), tool, outcome, f"{job.estimate['lut']:,.0f}", *figures, f"{job.seconds:.1f}"
-        )
+        estimate = f"{job.estimate['hls_lut' if job.target.tool == 'vitis' else 'lut']:,.0f}"
+        table.add_row(str(job.id), estimate, *figures, f"{job.seconds:.1f}", outcome)
     console.print(table)
+    told = {_tool(job.results[-1]) for job in jobs if job.results}
+    console.print(f"Figures of {', '.join(sorted(told))}." if told else "", highlight=False)
     for job in jobs:
         if job.outcome not in (None, "ok"):
             for line in job.evidence[:3]:
                 console.print(f"  job {job.id}: {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _tool(result: Mapping[str, Any]) -> str:
+    return f"{result['tool']} {result['version']} ({result['stage']}, {result['part']})"
 
 
 def print_calibration(console: Console, kinds: Sequence[Mapping[str, Any]]) -> None:

@@ -17,6 +17,7 @@ from alkaid.types import CombLogic
 from numpy.typing import NDArray
 
 from objectives.costs.config import Hardware
+from objectives.costs.registers import live_register_bits
 from objectives.students.network import Convolve, Dense, Flatten, Quantize, QuantizedNetwork, Relu
 
 Symbols = NDArray[np.object_]
@@ -61,7 +62,9 @@ def compile_adder_graph(network: QuantizedNetwork, hardware: Hardware) -> AdderG
         clock_uncertainty=hardware.clock_uncertainty,
     )
     cycles = int(design.latency or 0)
-    return AdderGraph(logic, float(logic.cost), int(design.reg_bits), cycles, cycles * hardware.clock_ns)
+    return AdderGraph(
+        logic, float(logic.cost), live_register_bits(design.fsm), cycles, cycles * hardware.clock_ns
+    )
 
 
 def _trace(network: QuantizedNetwork) -> CombLogic:
