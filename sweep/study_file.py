@@ -195,9 +195,10 @@ class Synthesis(Config):
 
     @model_validator(mode="after")
     def _tool_can_do_it(self) -> Self:
-        for key, tool in (("dsp", "yosys"), ("strategy", "vitis"), ("keep_checkpoint", "vivado")):
-            if getattr(self, key) != type(self).model_fields[key].default and self.tool != tool:
-                raise ValueError(f"{key} is for tool {tool}, not {self.tool}")
+        tools = {"dsp": ("yosys",), "strategy": ("vitis",), "keep_checkpoint": ("vivado", "vitis")}
+        for key, meant in tools.items():
+            if getattr(self, key) != type(self).model_fields[key].default and self.tool not in meant:
+                raise ValueError(f"{key} is for {' and '.join(meant)}, not {self.tool}")
         if self.stage == "routed" and self.tool == "yosys":
             raise ValueError("stage routed needs vivado or vitis: yosys does not place and route")
         return self

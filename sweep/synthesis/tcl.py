@@ -33,3 +33,16 @@ def _escaped(character: str) -> str:
         return f"\\u{code:04x}"
     high, low = divmod(code - 0x10000, 0x400)
     return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
+
+
+#: Defines `step`, which runs a command and ends the program with exit code 1 where it fails. Vivado
+#: prints its errors with their number; what is printed here is for those of Tcl itself.
+STEP = """\
+proc step {args} {
+    puts "sweep: [lindex $args 0]"
+    if {[catch {uplevel #0 $args} message]} {
+        puts "ERROR: [lindex $args 0]: [lindex [split $message \\n] 0]"
+        exit 1
+    }
+}
+"""

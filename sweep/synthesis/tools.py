@@ -2,6 +2,7 @@
 
 from sweep.synthesis.target import Target
 from sweep.synthesis.tool import Tool
+from sweep.synthesis.vitis import Vitis
 from sweep.synthesis.vivado import Vivado
 from sweep.synthesis.yosys import Yosys
 
@@ -17,6 +18,4 @@ def tool_for(target: Target, *, keep_checkpoint: bool = False) -> Tool:
         case "vivado":
             return Vivado(target, keep_checkpoint=keep_checkpoint)
         case "vitis":
-            from sweep.synthesis.vitis import Vitis
-
-            return Vitis(target)
+            return Vitis(target, keep_checkpoint=keep_checkpoint)

@@ -25,7 +25,7 @@ from sweep.synthesis.reports.timing import read_timing
 from sweep.synthesis.reports.utilization import Utilization, read_utilization, read_utilization_xml
 from sweep.synthesis.result import Outcome, StageResult, Verdict
 from sweep.synthesis.target import Stage, Target, ToolName
-from sweep.synthesis.tcl import quote
+from sweep.synthesis.tcl import STEP, quote
 from sweep.synthesis.tool import Command, Tool
 
 SCRIPT = "synthesize.tcl"
@@ -44,17 +44,6 @@ _OPTIONAL_ENDS = "sweep: end of what is optional"
 _VERSION = re.compile(r"vivado v\.?(20\d\d\.\d+(?:\.\d+)?)", re.IGNORECASE)
 _VERSION_LIMITS = Limits(seconds=120, memory_bytes=8 * 2**30)
 _TO_INSTALL = "source Vivado's settings64.sh first, so that vivado is found"
-
-# Errors are printed by Vivado with their number; this is for those of Tcl itself.
-_STEP = """\
-proc step {args} {
-    puts "sweep: [lindex $args 0]"
-    if {[catch {uplevel #0 $args} message]} {
-        puts "ERROR: [lindex $args 0]: [lindex [split $message \\n] 0]"
-        exit 1
-    }
-}
-"""
 
 
 class Vivado(Tool):
@@ -90,6 +79,10 @@ class Vivado(Tool):
             rtl = write_rtl(student, self.target.hardware, folder)
         except CostError as error:
             raise SynthesisError(str(error)) from error
+        self.write_script(rtl, folder)
+
+    def write_script(self, rtl: Rtl, folder: Path) -> None:
+        """Write the script for a design that is in `folder`, or will be when it runs."""
         token = secrets.token_hex(16)
         (folder / RUN).write_text(json.dumps({"token": token}))
         (folder / SCRIPT).write_text("\n".join(self._script(rtl, token)) + "\n", encoding="ascii")
@@ -130,7 +123,7 @@ class Vivado(Tool):
         return ("synthesized",) if self.target.stage == "synthesized" else ("synthesized", "routed")
 
     def _script(self, rtl: Rtl, token: str) -> Iterator[str]:
-        yield _STEP
+        yield STEP
         yield f"file mkdir {quote(REPORTS)}"
         for source in rtl.sources:
             yield f"step read_verilog {quote(source.as_posix())}"
@@ -179,7 +172,7 @@ class Vivado(Tool):
         power = read_power(folder / _report(stage, "power"))
         part = self.target.hardware.part
         for report in (utilization, timing, power):
-            if not _same_part(report.part, part):
+            if not same_part(report.part, part):
                 raise ReportError(f"{file}: part: expected {part} in all reports, found {report.part}")
             if report.version != utilization.version:
                 raise ReportError(f"{file}: version: expected {report.version} as in the other reports")
@@ -246,7 +239,7 @@ def _check_sentinel(folder: Path) -> None:
         raise _NotFinished(f"{folder / SENTINEL}: is another run's")
 
 
-def _same_part(found: str, part: str) -> bool:
+def same_part(found: str, part: str) -> bool:
     """Return whether a report's part is the target's: without `xc`, dashes or grades in some reports."""
     short, whole = (re.sub(r"^xc|[^a-z0-9]", "", name.lower()) for name in (found, part))
     return len(short) >= 4 and whole.startswith(short)

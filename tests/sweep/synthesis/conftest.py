@@ -114,3 +114,26 @@ def stand_in_vivado(
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("STAND_IN_FOLDER", str(folder))
     return lambda ending: monkeypatch.setenv("STAND_IN_ENDING", ending)
+
+
+@pytest.fixture
+def install(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Puts executables first on PATH that are a STAND-IN for Vitis HLS, under the names it goes by."""
+
+    def put(*names: str) -> Path:
+        folder = tmp_path_factory.mktemp("stand-in")
+        code = Path(__file__).with_name("stand_in_vitis.py")
+        for name in names:
+            command = shlex.join([sys.executable, "-I", "-S", str(code), name])
+            (folder / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+            (folder / name).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+        return folder
+
+    return put
+
+
+@pytest.fixture
+def stand_in_vitis(install: Callable[..., Path]) -> Path:
+    """Puts an executable `vitis_hls` first on PATH that is a STAND-IN, not Vitis HLS."""
+    return install("vitis_hls")

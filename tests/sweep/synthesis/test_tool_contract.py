@@ -48,6 +48,13 @@ CASES = {
         ("stand_in_vivado",),
         ("synthesized", "routed"),
     ),
+    "vitis": Case(
+        "sweep.synthesis.vitis",
+        "Vitis",
+        Target(tool="vitis"),
+        ("stand_in_vivado", "stand_in_vitis"),
+        ("estimated", "synthesized"),
+    ),
 }
 
 LIMITS = Limits(seconds=300, memory_bytes=2**35)
@@ -151,8 +158,8 @@ def test_a_folder_without_a_run_is_not_ok(tool: Tool, tmp_path: Path, ending: En
         assert tool.reports(folder) == ()
 
 
-def test_a_project_that_was_not_run_is_not_ok(tool: Tool, adder_graph_folder: Path, tmp_path: Path) -> None:
-    tool.write(adder_graph_folder, tmp_path)
+def test_a_project_that_was_not_run_is_not_ok(tool: Tool, student_folder: Path, tmp_path: Path) -> None:
+    tool.write(student_folder, tmp_path)
     endings = (Ending("exited", 0, 1.0),) * len(tool.commands(tmp_path))
     for judged in ((), endings):
         assert tool.judge(tmp_path, judged).outcome is not Outcome.OK

@@ -283,7 +283,7 @@ def test_a_vivado_that_names_no_version(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_parts_of_other_families_are_known_by_their_reports() -> None:
-    from sweep.synthesis.vivado import _same_part
+    from sweep.synthesis.vivado import same_part
 
     for part, names in {
         "xc7vx690tffg1927-2": ["xc7vx690tffg1927-2", "7vx690t-ffg1927", "7vx690tffg1927-2"],
@@ -291,5 +291,5 @@ def test_parts_of_other_families_are_known_by_their_reports() -> None:
         "xcvu13p-fhga2104-3-e": ["xcvu13pfhga2104-3", "xcvu13p-fhga2104"],
     }.items():
         assert Hardware(part=part).part == part
-        assert all(_same_part(name, part) for name in names)
-        assert not any(_same_part(name, part) for name in ("xc7vx485t-ffg1157", "", "xc", "xc7a100t"))
+        assert all(same_part(name, part) for name in names)
+        assert not any(same_part(name, part) for name in ("xc7vx485t-ffg1157", "", "xc", "xc7a100t"))
