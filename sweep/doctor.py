@@ -16,8 +16,8 @@ from sweep.storage import masked, open_storage
 
 #: Tools that later stages use, and what is missing without them.
 TOOLS = {
-    "vivado": "synthesis with Vivado needs it; `source …/settings64.sh` first",
-    "vitis-run": "C synthesis with Vitis needs it; `source …/settings64.sh` first",
+    "vivado": "the tools vivado and vitis need it; `source …/settings64.sh` first",
+    "vitis-run": "the tool vitis needs it (vitis_hls before 2023.1); `source …/settings64.sh` first",
     "g++": "running exported C++ needs it; install a C++ compiler",
     "verilator": "simulating exported RTL needs it; install Verilator 5.048 or newer",
     "sbatch": "launching on Slurm needs it",

@@ -71,7 +71,7 @@ def create_or_resume(storage: RDBStorage, file: StudyFile) -> tuple[Study, bool]
     except optuna.exceptions.DuplicatedStudyError:
         study = _load_optuna(storage, file.study)
         if not _is_unfinished(study, file):
-            return _resume(load(storage, file.study), file), True
+            return resume(load(storage, file.study), file), True
     with _experiments_allowed():
         study.set_metric_names(list(file.objectives))
     _write_file(study, file)
@@ -84,7 +84,8 @@ def _is_unfinished(study: optuna.Study, file: StudyFile) -> bool:
     return not study.user_attrs and not study.trials and directions == list(file.directions)
 
 
-def _resume(known: Study, file: StudyFile) -> Study:
+def resume(known: Study, file: StudyFile) -> Study:
+    """Return a study of the database with its file as it is now; StudyError when it is another study's."""
     changed = _changed_sections(known.file, file)
     # Nothing was learnt yet from a study whose data, say, could not be read.
     if changed and (known.trials() or "objectives" in changed):

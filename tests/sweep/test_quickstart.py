@@ -75,6 +75,23 @@ def test_from_nothing_to_a_front_of_real_students(tmp_path: Path) -> None:
     assert status["runs"]["done"] == status["runs"]["budget"] == 2
     assert "is done" in sweep(tmp_path, "run", str(file))
 
+    chosen = json.loads(sweep(tmp_path, "promote", "quickstart", "--top", "2", "--seeds", "1", "--json"))
+    assert chosen
+    for candidate in chosen:
+        assert candidate["new"]
+        assert candidate["test"]["auc"].keys() == signals
+        assert len(candidate["spread"]["seeds"]) + len(candidate["spread"]["failed"]) == 1
+    sweep(tmp_path, "synthesize", "quickstart")
+    front = json.loads(sweep(tmp_path, "front", "quickstart", "--json"))
+    synthesized = {p["trial"]: p["synthesis"] for p in front["points"] if p["synthesis"]}
+    assert synthesized.keys() == {candidate["trial"] for candidate in chosen}
+    for (result,) in synthesized.values():
+        assert result["tool"] == "yosys"
+        assert result["lut"] > 0
+    again = json.loads(sweep(tmp_path, "promote", "quickstart", "--top", "2", "--json"))
+    assert [c["outcome"] for c in again] == ["ok"] * len(chosen)
+    assert not any(c["new"] for c in again)
+
 
 def test_the_packaged_quickstart_keeps_its_promises() -> None:
     file = load_study_file(find_study_file("quickstart"))
