@@ -30,7 +30,7 @@ from sweep.synthesis.yosys import Yosys
 
 
 def main() -> None:
-    """Measure both, alternately, and print the ratio."""
+    """Measure both, one after the other, and print how much more the command takes."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -49,12 +49,9 @@ def main() -> None:
     rounds = []
     for number in range(options.repeats):
         with tempfile.TemporaryDirectory() as folder:
-            rounds.append(
-                {
-                    "tool_s": sum(alone(study, student, Path(folder)) for student in students),
-                    "sweep_synthesize_s": through_the_queue(study, options.top, Path(folder)),
-                }
-            )
+            alone_s = sum(alone(study, student, Path(folder)) for student in students)
+            command_s, tool_s = through_the_queue(study, options.top, Path(folder))
+            rounds.append({"alone_s": alone_s, "command_s": command_s, "tool_in_command_s": tool_s})
         print(f"round {number + 1} of {options.repeats}", file=sys.stderr)
     best = {name: min(each[name] for each in rounds) for name in rounds[0]}
     result = {
@@ -62,14 +59,16 @@ def main() -> None:
         "designs": len(students),
         "rounds": rounds,
         **best,
-        "overhead": best["sweep_synthesize_s"] / best["tool_s"] - 1,
+        # Against the tool's time in the same minutes, and against the tool run by hand.
+        "overhead": min(each["command_s"] / each["tool_in_command_s"] for each in rounds) - 1,
+        "overhead_over_alone": best["command_s"] / best["alone_s"] - 1,
     }
     if options.json:
         print(json.dumps(result, indent=1))
     else:
         print(
-            f"{len(students)} designs: Yosys {best['tool_s']:.1f} s, sweep synthesize"
-            f" {best['sweep_synthesize_s']:.1f} s: {result['overhead']:.1%} more"
+            f"{len(students)} designs: Yosys alone {best['alone_s']:.1f} s, sweep synthesize"
+            f" {best['command_s']:.1f} s, {result['overhead']:.1%} over the tool's time in it"
         )
 
 
@@ -85,8 +84,8 @@ def alone(study: Study, student: Path, folder: Path) -> float:
         return time.monotonic() - start
 
 
-def through_the_queue(study: Study, top: int, folder: Path) -> float:
-    """Return the seconds that `sweep synthesize` takes for the same designs."""
+def through_the_queue(study: Study, top: int, folder: Path) -> tuple[float, float]:
+    """Return the seconds of `sweep synthesize` for the same designs, and of the tool in them."""
     database = make_url(home.default_storage()).database
     assert database is not None, "this benchmark copies an SQLite file"
     copy = folder / "home"
@@ -102,11 +101,21 @@ def through_the_queue(study: Study, top: int, folder: Path) -> float:
     environment = {**os.environ, "SWEEP_HOME": str(copy)}
     environment.pop("SWEEP_STORAGE", None)
     program = [sys.executable, "-m", "sweep"]
-    options = {"env": environment, "check": True, "stdout": subprocess.DEVNULL}
-    subprocess.run([*program, "promote", study.name, "--top", str(top)], **options)
+    subprocess.run(
+        [*program, "promote", study.name, "--top", str(top), "--json"],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
     start = time.monotonic()
-    subprocess.run([*program, "synthesize", study.name, "--workers", "1"], **options)
-    return time.monotonic() - start
+    done = subprocess.run(
+        [*program, "synthesize", study.name, "--workers", "1", "--json"],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    seconds = time.monotonic() - start
+    return seconds, sum(job["seconds"] for job in json.loads(done.stdout))
 
 
 if __name__ == "__main__":
