@@ -1,16 +1,10 @@
 """A study's front as a figure: every measured student, the front, and its test scores with intervals."""
 
-import contextlib
-import os
-from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 
-from sweep.errors import StudyError
 from sweep.front import Front
-
-#: Kinds of image that Plotly writes with kaleido's help.
-IMAGES = (".svg", ".png", ".pdf")
 
 
 def front_figure(front: Front) -> go.Figure:
@@ -22,16 +16,16 @@ def front_figure(front: Front) -> go.Figure:
     everything = list(front.study.points())
     figure = go.Figure()
     figure.add_scatter(
-        x=[t.values[x] for t in everything],
-        y=[t.values[y] for t in everything],
+        x=[front.values(t)[x] for t in everything],
+        y=[front.values(t)[y] for t in everything],
         mode="markers",
         name="measured students (validation)",
         marker={"color": "#9aa5b1", "size": 5},
         text=[f"trial {t.number}, epoch {t.user_attrs['epoch']}" for t in everything],
     )
     figure.add_scatter(
-        x=[t.values[x] for t in front.points],
-        y=[t.values[y] for t in front.points],
+        x=[front.values(t)[x] for t in front.points],
+        y=[front.values(t)[y] for t in front.points],
         mode="lines+markers",
         name="front (validation)",
         line={"shape": "hv", "color": "#0b6fa4"},
@@ -40,9 +34,12 @@ def front_figure(front: Front) -> go.Figure:
     )
     if score in ("mean_auc", "worst_auc"):
         figure.add_scatter(**_test_scores(front, x, score))
+    for tool, marks in _synthesized(front, cost, y).items():
+        figure.add_scatter(**marks, name=f"what {tool} said", mode="markers")
+    corrected = any(cost in front.cost(t).get("intervals", {}) for t in front.points)
     figure.update_layout(
         title=f"Front of {front.study.name}: {len(front.points)} of {len(everything)} measured students",
-        xaxis={"title": f"{cost} (estimated)", "type": "log"},
+        xaxis={"title": f"{cost} ({'calibrated' if corrected else 'estimated'})", "type": "log"},
         yaxis={"title": score},
         template="plotly_white",
         legend={"orientation": "h", "y": -0.2},
@@ -53,7 +50,7 @@ def front_figure(front: Front) -> go.Figure:
 def _test_scores(front: Front, x: int, score: str) -> dict[str, object]:
     test = [t.user_attrs["test"] for t in front.points]
     return {
-        "x": [t.values[x] for t in front.points],
+        "x": [front.values(t)[x] for t in front.points],
         "y": [s[score] for s in test],
         "error_y": {
             "type": "data",
@@ -67,30 +64,17 @@ def _test_scores(front: Front, x: int, score: str) -> dict[str, object]:
     }
 
 
-def write_figure(front: Front, path: Path) -> None:
-    """Write the figure: one HTML file that needs no internet, or an image (.svg, .png, .pdf).
-
-    Raises StudyError if it cannot be written; images need the package kaleido and a Chrome browser.
-    """
-    if path.suffix not in (".html", *IMAGES):
-        raise StudyError(f"{path}: not a figure's name; it ends in one of .html, {', '.join(IMAGES)}")
-    temporary = path.with_name(f".tmp-{path.name}")
-    figure = front_figure(front)
-    try:
-        if path.suffix == ".html":
-            figure.write_html(temporary, include_plotlyjs=True)
-        else:
-            figure.write_image(temporary, width=900, height=520)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StudyError(
-            f"{path}: cannot be written ({error.strerror}); give a path in a folder of yours"
-        ) from error
-    except (ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(",. ")
-        raise StudyError(
-            f"{path}: no image could be made ({reason}); install kaleido and Chrome, or write .html"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+def _synthesized(front: Front, cost: str, y: int) -> dict[str, dict[str, Any]]:
+    """Return where the points lie at the cost that each tool counted, by tool, version and stage."""
+    found: dict[str, dict[str, Any]] = {}
+    for trial in front.points:
+        for result in trial.user_attrs.get("synthesis", []):
+            if cost not in ("lut", "ff", "dsp") or result["stage"] == "estimated":
+                continue
+            name = f"{result['tool']} {result['version']} ({result['stage']})"
+            marks = found.setdefault(
+                name, {"x": [], "y": [], "marker": {"symbol": "x-thin-open", "size": 11, "color": "#222222"}}
+            )
+            marks["x"].append(result[cost])
+            marks["y"].append(front.values(trial)[y])
+    return found
