@@ -125,9 +125,10 @@ def front(
 
     result = front_of(_open_study(study, storage))
     if plot is not None:
-        from dashboards.front_figure import write_figure
+        from dashboards.figure_file import write_figure
+        from dashboards.front_figure import front_figure
 
-        write_figure(result, plot)
+        write_figure(front_figure(result), plot)
     if as_json:
         _print_json(result.as_json())
     elif csv:
@@ -173,12 +174,11 @@ def promote(
     from sweep.promotion.choice import choose
     from sweep.promotion.options import with_options
     from sweep.promotion.promote import promote as queue
-    from sweep.synthesis.jobs import Jobs
-    from sweep.tables import print_chosen, print_promoted
-    from sweep.worker_name import worker_name
+    from sweep.promotion.promote import try_again
+    from sweep.synthesis.tables import print_chosen, print_promoted
 
     opened = with_options(
-        _open_study(study, storage),
+        _open_study(study, storage, with_file=True, write=not dry_run),
         promotion={
             "policy": policy,
             "size": top,
@@ -189,10 +189,11 @@ def promote(
         },
         synthesis={"tool": tool, "stage": stage},
     )
-    chosen = choose(front_of(opened), opened.file.promotion)
+    known = front_of(opened)
+    chosen = choose(known, opened.file.promotion)
     if dry_run:
         rows = [{"trial": c.trial.number, "reason": c.reason} for c in chosen]
-        _print_json(rows) if as_json else print_chosen(Console(), opened, chosen)
+        _print_json(rows) if as_json else print_chosen(Console(), known, chosen)
         return
     with Display(Console(stderr=True), 0, 0) as display:
         promoted = queue(
@@ -201,7 +202,7 @@ def promote(
             lambda what, done, total: display.show(Working("preparation", None, what, done, total)),
         )
     if retry:
-        Jobs(opened.storage.engine, worker_name()).retry(opened.id)
+        promoted = try_again(opened, promoted)
     if as_json:
         _print_json([p.as_json() for p in promoted])
     else:
@@ -224,9 +225,9 @@ def synthesize(
     """
     from sweep.display import Display
     from sweep.synthesis.local import synthesize_here
-    from sweep.tables import print_jobs
+    from sweep.synthesis.tables import print_jobs
 
-    opened = _open_study(study, storage)
+    opened = _open_study(study, storage, with_file=True)
     console = Console(stderr=as_json)
     with Display(console, 0, 0, unit="syntheses") as display:
         try:
@@ -248,11 +249,15 @@ def calibration(
     ] = None,
     storage: StorageOption = None,
     as_json: JsonOption = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the errors as a figure: .html, .svg, .png or .pdf."),
+    ] = None,
 ) -> None:
     """Show estimates beside what synthesis said, how well one predicts the other, and what is corrected."""
     from sweep.calibration.report import report
+    from sweep.calibration.tables import print_calibration
     from sweep.storage import open_storage
-    from sweep.tables import print_calibration
 
     if study is None:
         engine, target = open_storage(storage or home.default_storage(), create=False).engine, None
@@ -260,6 +265,11 @@ def calibration(
         opened = _open_study(study, storage)
         engine, target = opened.storage.engine, opened.file.target
     result = report(engine, target)
+    if plot is not None:
+        from dashboards.calibration_figure import calibration_figure
+        from dashboards.figure_file import write_figure
+
+        write_figure(calibration_figure(result), plot)
     if as_json:
         _print_json(result)
     else:
@@ -348,14 +358,19 @@ def doctor(storage: StorageOption = None, as_json: JsonOption = False) -> None:
     raise typer.Exit(1 if any(f.status == "broken" for f in findings) else 0)
 
 
-def _open_study(name: str, storage: str | None) -> Any:
+def _open_study(name: str, storage: str | None, *, with_file: bool = False, write: bool = True) -> Any:
+    """Return the study called `name`, or that of a study file; `with_file` takes over what the file says.
+
+    Without `write`, the database keeps the file that it has.
+    """
     from sweep.storage import open_storage
-    from sweep.study import load
+    from sweep.study import load, resume
     from sweep.study_file import load_study_file
 
-    if name.endswith((".yaml", ".yml")):
-        name = load_study_file(Path(name)).study
-    return load(open_storage(storage or home.default_storage(), create=False), name)
+    file = load_study_file(Path(name)) if name.endswith((".yaml", ".yml")) else None
+    database = open_storage(storage or home.default_storage(), create=False)
+    study = load(database, file.study if file else name)
+    return resume(study, file, write=write) if file and with_file else study
 
 
 def _print_json(content: Any) -> None:
@@ -365,7 +380,7 @@ def _print_json(content: Any) -> None:
 def main() -> None:
     """Entry point of `sweep`: an error is one line on standard error, with a non-zero exit code."""
     try:
-        app()
+        app(prog_name="sweep")  # also where it was started as `python -m sweep`
     except CicadaError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

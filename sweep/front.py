@@ -27,7 +27,7 @@ class Front:
     costs: dict[int, dict[str, Any]] = field(repr=False)
 
     def cost(self, trial: FrozenTrial) -> dict[str, Any]:
-        """Return a point's cost, corrected where calibration is in force."""
+        """Return the cost of any point of the study, corrected where calibration is in force."""
         return self.costs[trial.number]
 
     def values(self, trial: FrozenTrial) -> list[float]:
@@ -75,20 +75,21 @@ class Front:
 def front_of(study: Study) -> Front:
     """Return the study's front as it is now."""
     points = list(study.points())
-    correction = correction_for(study.storage.engine, study.file.target)
+    correction = None
+    if study.file.synthesis.calibration:
+        correction = correction_for(study.storage.engine, study.file.target)
     costs = {trial.number: _cost(study, correction, trial) for trial in points}
     feasible = [trial for trial in points if _is_feasible(study, trial, costs[trial.number])]
     losses = _losses(study, [_values(study, trial, costs[trial.number]) for trial in feasible])
     best = [feasible[i] for i in np.flatnonzero(moocore.is_nondominated(losses))] if feasible else []
     cost = next(i for i, d in enumerate(study.file.directions) if d == "minimize")
     best.sort(key=lambda trial: _values(study, trial, costs[trial.number])[cost])
-    kept = {trial.number: costs[trial.number] for trial in best}
-    return Front(study, best, _hypervolume(study, best, kept), kept)
+    return Front(study, best, _hypervolume(study, best, costs), costs)
 
 
-def _cost(study: Study, correction: Correction, trial: FrozenTrial) -> dict[str, Any]:
+def _cost(study: Study, correction: Correction | None, trial: FrozenTrial) -> dict[str, Any]:
     cost = trial.user_attrs["cost"]
-    if not study.file.synthesis.calibration:
+    if correction is None:
         return raw_cost(cost)
     return correction.apply(cost, study.file.hardware.clock_ns)
 

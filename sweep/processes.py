@@ -47,7 +47,7 @@ def _child(
     # Ctrl-C reaches the whole group; the parent decides, and asks with SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _interrupt)
-    _limit_threads(threads)
+    limit_threads(threads)
     with log.open("a", buffering=1) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -79,7 +79,8 @@ def _interrupt(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _limit_threads(threads: int) -> None:
+def limit_threads(threads: int) -> None:
+    """Let TensorFlow, once it is imported, and what it starts use so many threads."""
     for variable in (
         "OMP_NUM_THREADS",
         "TF_NUM_INTRAOP_THREADS",

@@ -84,8 +84,11 @@ def _is_unfinished(study: optuna.Study, file: StudyFile) -> bool:
     return not study.user_attrs and not study.trials and directions == list(file.directions)
 
 
-def resume(known: Study, file: StudyFile) -> Study:
-    """Return a study of the database with its file as it is now; StudyError when it is another study's."""
+def resume(known: Study, file: StudyFile, *, write: bool = True) -> Study:
+    """Return a study of the database with its file as it is now; StudyError when it is another study's.
+
+    Without `write`, the database keeps the file that it has.
+    """
     changed = _changed_sections(known.file, file)
     # Nothing was learnt yet from a study whose data, say, could not be read.
     if changed and (known.trials() or "objectives" in changed):
@@ -93,7 +96,8 @@ def resume(known: Study, file: StudyFile) -> Study:
             f"study {file.study!r} is in the database with another {', '.join(changed)};"
             " give this one a name of its own (`study:`), or go on with the file that it was made from"
         )
-    _write_file(known.optuna, file)
+    if write:
+        _write_file(known.optuna, file)
     return Study(file, known.optuna, known.storage)
 
 

@@ -1,21 +1,18 @@
-"""Results as tables for the terminal and as CSV."""
+"""A study's results, region files and findings as tables for the terminal; the front as CSV."""
 
 import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 
-from objectives.data.inspect import QUANTILES, FileSummary
-from sweep.doctor import Finding
 from sweep.front import Front
-from sweep.promotion.choice import Chosen
-from sweep.promotion.promote import Promoted
-from sweep.study import Study
-from sweep.synthesis.jobs import Job
-from sweep.synthesis.target import Target
+
+if TYPE_CHECKING:  # what takes long to import and is not needed to print it
+    from objectives.data.inspect import FileSummary
+    from sweep.doctor import Finding
 
 #: Columns of the terminal from which the AUC of each signal fits beside the rest.
 WIDE = 120
@@ -51,9 +48,11 @@ def print_front(console: Console, front: Front) -> None:
         table.add_row(*row)
     console.print(table)
     rate, passing = points[0]["test"]["rate_khz"], max(p["test"]["passing"] for p in points)
+    corrected = sorted({name for point in points for name in point["cost"].get("estimated", ())})
+    synthesized = f" ({', '.join(corrected)} corrected by what synthesis said)" if corrected else ""
     console.print(
-        f"LUT, FF and latency: estimated from the adder graph at {front.study.file.hardware.clock_ns:g} ns;"
-        f" ± is half a 68 % interval. Hypervolume {front.hypervolume:,.1f}."
+        f"LUT, FF and latency: estimated from the adder graph at {front.study.file.hardware.clock_ns:g} ns"
+        f"{synthesized}; ± is half a 68 % interval. Hypervolume {front.hypervolume:,.1f}."
         f" At {rate:g} kHz the threshold rests on {passing} zero-bias test events or fewer.",
         highlight=False,
     )
@@ -122,149 +121,10 @@ def print_status(console: Console, status: dict[str, Any]) -> None:
         console.print(f"  trial {problem['trial']}: {problem['problem']}", highlight=False, markup=False)
 
 
-def print_chosen(console: Console, study: Study, chosen: Sequence[Chosen]) -> None:
-    """Print which points would be promoted, and why."""
-    table = Table(title=f"{study.name}: {len(chosen)} of the front's points", title_justify="left")
-    for name in ("trial", "LUT", "mean AUC"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("why")
-    for choice in chosen:
-        about = choice.trial.user_attrs
-        table.add_row(
-            str(choice.trial.number),
-            f"{about['cost']['lut']:,.0f}",
-            f"{about['validation']['mean_auc']:.4f}",
-            choice.reason,
-        )
-    console.print(table)
-    console.print(f"Target: {_target(study.file.target)}. Nothing was queued.", highlight=False)
-
-
-def print_promoted(console: Console, study: Study, promoted: Sequence[Promoted]) -> None:
-    """Print the candidates and their jobs."""
-    table = Table(title=f"{study.name}: {len(promoted)} candidates", title_justify="left")
-    for name in ("trial", "LUT", "test mean AUC", "job"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("why")
-    seeded = any(p.candidate.spread for p in promoted)
-    if seeded:
-        table.add_column("other seeds: AUC, LUT", no_wrap=True)
-    for p in promoted:
-        test = p.candidate.test
-        low, high = test["intervals"]["mean_auc"]
-        state = "queued" if p.new else p.job.outcome or p.job.state
-        row = [
-            str(p.candidate.number),
-            f"{p.job.estimate['lut']:,.0f}",
-            f"{test['mean_auc']:.4f} ± {(high - low) / 2:.4f}",
-            f"{p.job.id}, {state}",
-            p.candidate.reason,
-        ]
-        table.add_row(*row, *([_spread(p.candidate.spread)] if seeded else []))
-    console.print(table)
-    new = sum(p.new for p in promoted)
-    console.print(
-        f"{new} queued for {_target(study.file.target)}; {len(promoted) - new} were in the queue before."
-        f" `sweep synthesize {study.name}` works it off.",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def _spread(spread: Mapping[str, Any] | None) -> str:
-    if not spread or not spread["mean_auc"]:
-        return "all failed"
-    auc, lut = spread["mean_auc"], spread["lut"]
-    failed = f", {len(spread['failed'])} failed" if spread["failed"] else ""
-    return f"{min(auc):.4f} to {max(auc):.4f}, {min(lut):,.0f} to {max(lut):,.0f}{failed}"
-
-
-def _target(target: Target) -> str:
-    return f"{target.tool} ({target.stage}) on {target.hardware.part} at {target.hardware.clock_ns:g} ns"
-
-
-def print_jobs(console: Console, study: Study, jobs: Sequence[Job]) -> None:
-    """Print what became of a study's syntheses."""
-    if not jobs:
-        console.print(
-            f"Study {study.name} has no synthesis in its queue; `sweep promote {study.name}` fills it.",
-            highlight=False,
-        )
-        return
-    table = Table(title=f"Syntheses of {study.name}", title_justify="left")
-    for name in ("job", "LUT estimated", "LUT", "FF", "DSP", "BRAM", "WNS ns", "s"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("outcome")
-    for job in jobs:
-        said = job.results[-1] if job.results else None
-        figures = ["-"] * 5
-        if said:
-            wns = "-" if said["wns_ns"] is None else f"{said['wns_ns']:g}"
-            figures = [f"{said['lut']:,}", f"{said['ff']:,}", f"{said['dsp']}", f"{said['bram']:g}", wns]
-        outcome = str(job.outcome or job.state)
-        estimate = f"{job.estimate['hls_lut' if job.target.tool == 'vitis' else 'lut']:,.0f}"
-        table.add_row(str(job.id), estimate, *figures, f"{job.seconds:.1f}", outcome)
-    console.print(table)
-    told = {_tool(job.results[-1]) for job in jobs if job.results}
-    console.print(f"Figures of {', '.join(sorted(told))}." if told else "", highlight=False)
-    for job in jobs:
-        if job.outcome not in (None, "ok"):
-            for line in job.evidence[:3]:
-                console.print(f"  job {job.id}: {line}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _tool(result: Mapping[str, Any]) -> str:
-    return f"{result['tool']} {result['version']} ({result['stage']}, {result['part']})"
-
-
-def print_calibration(console: Console, kinds: Sequence[Mapping[str, Any]]) -> None:
-    """Print how well estimates predict synthesis, and what is corrected."""
-    if not kinds:
-        console.print("No design was synthesized yet; `sweep promote STUDY` begins.", highlight=False)
-    for kind in kinds:
-        console.print(
-            f"{kind['tool']}, {kind['stage']}, {kind['part']}, {kind['implementation']}", highlight=False
-        )
-        for quantity in kind["quantities"]:
-            _print_quantity(console, quantity)
-
-
-def _print_quantity(console: Console, quantity: Mapping[str, Any]) -> None:
-    name, points = quantity["quantity"], quantity["points"]
-    if not points:
-        console.print(f"  {name}: the tool says nothing of it", highlight=False)
-        return
-    table = Table(title=f"{name} of {len(points)} designs", title_justify="left")
-    table.add_column("design", no_wrap=True)
-    for column in ("estimated", "synthesized", "predicted by the others", "90 % interval"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for point in sorted(points, key=lambda p: p["estimated"]):
-        known = point["predicted"] is not None
-        table.add_row(
-            point["design"],
-            f"{point['estimated']:,.0f}",
-            f"{point['synthesized']:,.0f}",
-            f"{point['predicted']:,.0f}" if known else "-",
-            f"{point['low']:,.0f} to {point['high']:,.0f}" if known else "-",
-        )
-    console.print(table)
-    if quantity["error"] is None:
-        console.print(
-            f"  {name}: {len(points)} of the {quantity['designs_needed']} designs that a calibration needs.",
-            highlight=False,
-        )
-        return
-    used = "corrects the cost of students" if quantity["in_force"] else "is not used"
-    console.print(
-        f"  {name}: mean error {quantity['raw_error']:.1%} as estimated, {quantity['error']:.1%} calibrated"
-        f" (each design left out of its own fit); the 90 % intervals hold {quantity['coverage']:.0%}."
-        f" It {used}.",
-        highlight=False,
-    )
-
-
-def print_files(console: Console, files: Sequence[FileSummary]) -> None:
+def print_files(console: Console, files: Sequence["FileSummary"]) -> None:
     """Print a table of region files; energies in counts of 0.5 GeV."""
+    from objectives.data.inspect import QUANTILES
+
     quantiles = "/".join(map(str, QUANTILES))
     table = Table()
     table.add_column("file", no_wrap=True)
@@ -292,7 +152,7 @@ def print_files(console: Console, files: Sequence[FileSummary]) -> None:
     console.print(table)
 
 
-def print_findings(console: Console, findings: Sequence[Finding]) -> None:
+def print_findings(console: Console, findings: Sequence["Finding"]) -> None:
     """Print what `sweep doctor` found."""
     signs = {"ok": "[green]ok[/]", "absent": "[yellow]--[/]", "broken": "[red]broken[/]"}
     table = Table(show_header=False, box=None)

@@ -29,6 +29,8 @@ FIELDS: Mapping[Implementation, Mapping[Quantity, str]] = {
     "adder_graph": {"lut": "lut", "ff": "ff", "latency_ns": "latency_ns"},
     "hls4ml": {"lut": "hls_lut"},
 }
+#: Which figure of a cost is summed with a corrected one in its `_equivalent`.
+_DSP_BESIDE = {"lut": "dsp", "hls_lut": "hls_dsp"}
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,13 @@ class Kind:
     part: str
     implementation: Implementation
     strategy: Strategy | None
+    dsp: bool
 
     @classmethod
     def of(cls, target: Target) -> "Kind":
         strategy = target.strategy if target.tool == "vitis" else None
-        return cls(target.tool, target.stage, target.hardware.part, target.implementation, strategy)
+        part = target.hardware.part
+        return cls(target.tool, target.stage, part, target.implementation, strategy, target.dsp)
 
 
 def raw_cost(cost: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,7 +120,7 @@ class Correction:
         """Return a student's cost with every calibration that is in force applied.
 
         `cost` is the JSON of a cost, corrected before or not. What was corrected is in `estimated`
-        as it was, and in `intervals` with its 90 % interval.
+        as it was, and in `intervals` with its 90 % interval, as are the sums that it enters.
         """
         plain = raw_cost(cost)
         if not self.used:
@@ -132,6 +136,10 @@ class Correction:
             corrected["estimated"][field] = plain[field]
             corrected[field] = round(found.value) if field == "ff" else found.value
             corrected["intervals"][field] = [found.low, found.high]
+            if field in _DSP_BESIDE:
+                # DSPs are not corrected, so a sum is as uncertain as its LUTs.
+                more = LUT_PER_DSP * plain[_DSP_BESIDE[field]]
+                corrected["intervals"][f"{field}_equivalent"] = [found.low + more, found.high + more]
         return _with_sums(corrected)
 
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from sweep.calibration.correction import FIELDS, Correction, Kind, correction_for, corrections
 from sweep.calibration.features import Quantity
-from sweep.calibration.model import MIN_DESIGNS
+from sweep.calibration.model import MIN_DESIGNS, Design
 from sweep.synthesis.target import Target
 
 
@@ -27,6 +27,7 @@ def _entry(correction: Correction) -> dict[str, Any]:
         "part": kind.part,
         "implementation": kind.implementation,
         "strategy": kind.strategy,
+        "dsp": kind.dsp,
         "quantities": [_quantity(correction, quantity) for quantity in FIELDS[kind.implementation]],
     }
 
@@ -34,13 +35,15 @@ def _entry(correction: Correction) -> dict[str, Any]:
 def _quantity(correction: Correction, quantity: Quantity) -> dict[str, Any]:
     designs = correction.designs(quantity)
     calibration = correction.fitted.get(quantity)
-    left_out = {design: prediction for design, prediction in correction.predictions(quantity)}
-    rows = []
+    # Designs of one estimate and figure count once, and the others say the same of all of them.
+    left_out = {_key(design, quantity): prediction for design, prediction in correction.predictions(quantity)}
+    rows, distinct = [], set()
     for design in designs:
         estimated, said = design.estimate.of(quantity), getattr(design, quantity)
         if estimated is None or said is None:
             continue
-        prediction = left_out.get(design)
+        distinct.add(_key(design, quantity))
+        prediction = left_out.get(_key(design, quantity))
         rows.append(
             {
                 "design": design.name,
@@ -54,7 +57,7 @@ def _quantity(correction: Correction, quantity: Quantity) -> dict[str, Any]:
         )
     return {
         "quantity": quantity,
-        "designs": len(rows),
+        "designs": len(distinct),
         "designs_needed": MIN_DESIGNS,
         "raw_error": None if calibration is None else calibration.raw_error,
         "error": None if calibration is None else calibration.error,
@@ -62,3 +65,8 @@ def _quantity(correction: Correction, quantity: Quantity) -> dict[str, Any]:
         "in_force": correction.in_force(quantity),
         "points": rows,
     }
+
+
+def _key(design: Design, quantity: Quantity) -> tuple[object, ...]:
+    estimate = design.estimate
+    return estimate.of(quantity), estimate.features(quantity), getattr(design, quantity)

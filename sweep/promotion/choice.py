@@ -18,6 +18,9 @@ from sweep.study_file import Promotion, direction_of
 
 Floats = NDArray[np.float64]
 
+#: Share of a volume that the order of its summation may change.
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -56,14 +59,16 @@ def _by_hypervolume(front: Front, size: int) -> list[Chosen]:
     losses, reference = front.losses(), front.reference()
     chosen: list[int] = []
     gains: list[float] = []
+    volume = 0.0
     while len(chosen) < min(size, len(losses)):
         left = [i for i in range(len(losses)) if i not in chosen]
         volumes = [float(moocore.hypervolume(losses[[*chosen, i]], ref=reference)) for i in left]
-        gain = max(volumes) - sum(gains)
-        if gain <= 0 and chosen:
+        gain = max(volumes) - volume
+        if gain <= _ROUNDING * volume and chosen:
             break  # what is left lies beyond the reference point
         chosen.append(left[int(np.argmax(volumes))])
         gains.append(gain)
+        volume = max(volumes)
     return [
         Chosen(front.points[i], f"adds {gain / (front.hypervolume or 1):.1%} of the front's hypervolume")
         for i, gain in zip(chosen, gains, strict=True)
@@ -74,15 +79,18 @@ def knee_distances(losses: Floats, costs: NDArray[np.bool_]) -> Floats:
     """Return how far each point (n, objectives) lies from the plane through the front's extremes.
 
     Objectives run from 0 (best on the front) to 1 (worst on the front), costs by their logarithm,
-    for fronts span decades. The distance is positive towards the ideal point: the knee has the
-    largest (Das, "On characterizing the 'knee' of the Pareto curve", 1999).
+    for fronts span decades. A cost below 1, such as no DSP, counts as 1. The distance is positive
+    towards the ideal point: the knee has the largest (Das, "On characterizing the 'knee' of the
+    Pareto curve", 1999). Objectives in which all points are equal do not count.
     """
     scaled = losses.copy()
-    scaled[:, costs] = np.log(np.maximum(losses[:, costs], 1e-12))
+    scaled[:, costs] = np.log(np.maximum(losses[:, costs], 1.0))
     low, high = scaled.min(axis=0), scaled.max(axis=0)
-    span = np.where(high > low, high - low, 1.0)
-    objectives = losses.shape[1]
-    return np.asarray((1.0 - ((scaled - low) / span).sum(axis=1)) / math.sqrt(objectives), np.float64)
+    differ = high > low
+    if not differ.any():
+        return np.zeros(len(losses))
+    position = ((scaled - low)[:, differ] / (high - low)[differ]).sum(axis=1)
+    return np.asarray((1.0 - position) / math.sqrt(int(differ.sum())), np.float64)
 
 
 def _by_knee(front: Front, size: int) -> list[Chosen]:

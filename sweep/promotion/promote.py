@@ -1,7 +1,8 @@
 """Promotion: the best of a front becomes candidates, each with a job in the queue of syntheses."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from objectives.data.dataset import load_dataset
@@ -10,6 +11,7 @@ from objectives.scores import WORKING_POINT_KHZ
 from sweep import home
 from sweep.calibration.correction import raw_cost
 from sweep.errors import SynthesisError
+from sweep.processes import limit_threads
 from sweep.promotion.choice import Chosen
 from sweep.promotion.remeasure import test_scores
 from sweep.study import Study
@@ -54,27 +56,45 @@ def promote(study: Study, chosen: list[Chosen], progress: Progress) -> list[Prom
     measured = []
     for number, choice in enumerate(chosen):
         progress("measuring on the test part", number, len(chosen))
+        student = _student(study, choice)
+        if not student.is_dir():
+            raise SynthesisError(f"trial {choice.trial.number}: its student is not in {student}")
         measured.append(test_scores(study, choice.trial, test, rate))
     progress("measuring on the test part", len(chosen), len(chosen))
-    spreads = _spreads(study, chosen, progress)
+    spreads = _spreads(study, chosen, jobs, progress)
     promoted = []
     for choice, scores, spread in zip(chosen, measured, spreads, strict=True):
         about = choice.trial.user_attrs
         candidate = Candidate(
             study.id, choice.trial._trial_id, choice.trial.number, choice.reason, scores, spread
         )
-        student = home.students_folder(study.name) / about["student"]
-        if not student.is_dir():
-            raise SynthesisError(f"trial {choice.trial.number}: its student is not in {student}")
-        job, new = jobs.add(candidate, about["design"], file.target, str(student), raw_cost(about["cost"]))
+        folder = str(_student(study, choice))
+        job, new = jobs.add(candidate, about["design"], file.target, folder, raw_cost(about["cost"]))
         promoted.append(Promoted(candidate, job, new))
     return promoted
 
 
-def _spreads(study: Study, chosen: list[Chosen], progress: Progress) -> Sequence[dict[str, Any] | None]:
+def try_again(study: Study, promoted: list[Promoted]) -> list[Promoted]:
+    """Queue again what ended badly in a study; return `promoted` with their jobs as they are now."""
+    jobs = Jobs(study.storage.engine, worker_name())
+    jobs.retry(study.id)
+    now = {job.id: job for job in jobs.of_study(study.id)}
+    return [replace(each, job=now[each.job.id]) for each in promoted]
+
+
+def _student(study: Study, choice: Chosen) -> Path:
+    return home.students_folder(study.name) / str(choice.trial.user_attrs["student"])
+
+
+def _spreads(
+    study: Study, chosen: list[Chosen], jobs: Jobs, progress: Progress
+) -> Sequence[Mapping[str, Any] | None]:
     seeds = study.file.promotion.seeds
     if not seeds:
-        return [None for _ in chosen]
+        # What an earlier promotion trained took its time; it stays with the candidate.
+        known = {c.number: c.spread for c, _ in jobs.candidates(study.id) if c.spread is not None}
+        return [known.get(choice.trial.number) for choice in chosen]
+    limit_threads(1)  # as workers train: with more, a seed would not lead to the same student twice
     from sweep.promotion.seeds import seed_spreads  # brings TensorFlow, which takes seconds
 
     return seed_spreads(study, [choice.trial for choice in chosen], seeds, progress)

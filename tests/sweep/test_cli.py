@@ -27,6 +27,9 @@ COMMANDS = (
     ["run"],
     ["status"],
     ["front"],
+    ["promote"],
+    ["synthesize"],
+    ["calibration"],
     ["data"],
     ["data", "inspect"],
     ["data", "validate"],
@@ -148,9 +151,10 @@ def test_looking_changes_nothing(sweep: Sweep, at: list[str], tmp_path: Path, st
             connection.close()
 
     before = content()
-    for command in ("status", "front"):
+    for command in (["status"], ["front"], ["calibration"], ["promote", "--dry-run"]):
         for form in ([], ["--json"]):
-            assert sweep(command, "hand-made", *form, *at).code == 0
+            assert sweep(*command, "hand-made", *form, *at).code == 0
+    assert sweep("calibration", *at).code == 0, "of all studies"
     assert content() == before
     assert not (tmp_path / "home").exists()
 
@@ -288,7 +292,10 @@ def test_a_reader_that_leaves_early_sees_no_error(at: list[str]) -> None:
     assert done.stderr == ""
 
 
-def test_looking_at_a_study_needs_no_training_framework(at: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("command", "part"), [(["status"], "6 points"), (["promote", "--dry-run"], "3 points")], ids=str
+)
+def test_looking_at_a_study_needs_no_training_framework(command: list[str], part: str, at: list[str]) -> None:
     code = (
         "import sys; from sweep.cli import main\n"
         "try: main()\n"
@@ -297,11 +304,11 @@ def test_looking_at_a_study_needs_no_training_framework(at: list[str]) -> None:
         "sys.exit(f'loaded {loaded}' if loaded else 0)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "status", "hand-made", *at],
+        [sys.executable, "-c", code, *command, "hand-made", *at],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "6 points" in done.stdout
+    assert part in done.stdout

@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from pydantic import ValidationError
 
 from sweep import home
 from sweep.front import Front, front_of
-from sweep.study import Study, create_or_resume
+from sweep.study import Study, create_or_resume, load
 from sweep.study_file import StudyFile, parse_study
+from sweep.synthesis.jobs import Candidate, Jobs
+from sweep.synthesis.result import Outcome, StageResult, Verdict
 from sweep.tables import write_csv
 
 MakePoint = Callable[..., FrozenTrial]
@@ -79,11 +82,11 @@ def test_points_behind_the_reference_are_on_the_front_and_add_no_volume(
     assert front.hypervolume == 0
 
 
-@pytest.mark.parametrize(("constraint", "feasible"), [(-1e-9, True), (0.0, True), (1e-9, False)])
+@pytest.mark.parametrize(("beyond", "feasible"), [(-1e-9, True), (0.0, True), (1e-9, False)])
 def test_a_point_at_its_limit_is_feasible(
-    study: Study, point: MakePoint, constraint: float, feasible: bool
+    study: Study, point: MakePoint, beyond: float, feasible: bool
 ) -> None:
-    study.optuna.add_trial(point(0.7, 100.0, constraints={"latency_ns": constraint, "lut": -1.0}))
+    study.optuna.add_trial(point(0.7, 100.0, latency_ns=200 + beyond))
     assert bool(front_of(study).points) is feasible
 
 
@@ -146,7 +149,9 @@ def memory_study() -> Callable[[], Study]:
         "dataset": {"source": {"kind": "pythia"}},
         "training": {"epochs": [1, 2]},
         "objectives": ["mean_auc", "lut"],
+        "constraints": {"latency_ns": {"max": 200}},
         "budget": {"trials": 1},
+        "synthesis": {"calibration": False},  # or the front would ask a database for jobs
     }
     file = parse_study(content, Path("grid.yaml"))
 
@@ -158,9 +163,8 @@ def memory_study() -> Callable[[], Study]:
 
 
 def study_point(auc: float, lut: float, feasible: bool) -> FrozenTrial:
-    return create_trial(
-        values=[auc, lut], user_attrs={"cost": {}}, constraints={"latency_ns": -1.0 if feasible else 1.0}
-    )
+    cost = {"lut": lut, "dsp": 0.0, "hls_lut": lut, "hls_dsp": 0.0, "latency_ns": 50.0 if feasible else 300.0}
+    return create_trial(values=[auc, lut], user_attrs={"validation": {"mean_auc": auc}, "cost": cost})
 
 
 # ---- the contract -------------------------------------------------------------------------------
@@ -208,6 +212,9 @@ def test_the_end_of_a_run_has_no_parent(
         lambda front: front["points"][0]["values"].pop("lut"),
         lambda front: front["objectives"][0].update(direction="up"),
         lambda front: front["points"][0].update(synthesis=[{"tool": "yosys"}]),
+        lambda front: front["points"][0]["cost"].update(estimated={"lut": 1.0}),
+        lambda front: front["points"][0]["cost"].update(source="calibrated"),
+        lambda front: front["points"][0]["cost"].update(source="guessed"),
     ],
 )
 def test_the_contract_notices(
@@ -218,6 +225,62 @@ def test_the_contract_notices(
     damage(content)
     with pytest.raises(ValidationError):
         contract(json.dumps(content))
+
+
+# ---- the second stage -----------------------------------------------------------------------------
+
+ROUTED = StageResult(
+    "vivado", "2024.1", "routed", "xc7vx690tffg1927-2", 812, 640, 0, 0.5, 33, -0.125, None, 1.75, 8
+)
+
+
+def test_a_synthesized_point_shows_what_the_tools_said(
+    measured: Study, contract: Callable[[str], Any]
+) -> None:
+    target = measured.file.target
+    jobs = Jobs(measured.storage.engine, "worker of a test")
+    synthesized = StageResult("yosys", "0.70", "synthesized", "xc7vx690tffg1927-2", 900, 700, 0, 0.0)
+    verdicts = {
+        target: Verdict(Outcome.OK, (), (synthesized,)),
+        target.model_copy(update={"tool": "vivado", "stage": "routed"}): Verdict(
+            Outcome.OK, (), (replace(ROUTED, stage="synthesized", wns_ns=None), ROUTED)
+        ),
+    }
+    trial = measured.trials()[6]
+    candidate = Candidate(measured.id, trial._trial_id, 6, "named", trial.user_attrs["test"])
+    for wanted, verdict in verdicts.items():
+        jobs.add(candidate, "0123456789abcdef", wanted, "nowhere", trial.user_attrs["cost"])
+        job = jobs.claim(measured.id)
+        assert job is not None
+        jobs.finish(job, verdict, {}, 2.0)
+
+    front = front_of(load(measured.storage, measured.name))
+    first, second, third = contract(json.dumps(front.as_json(), allow_nan=False)).points
+    assert [entry.model_dump() for entry in first.synthesis] == [
+        result.as_json() for verdict in verdicts.values() for result in verdict.results
+    ]
+    last = first.synthesis[-1]
+    assert (last.tool, last.stage, last.part) == ("vivado", "routed", "xc7vx690tffg1927-2")
+    assert (last.lut, last.wns_ns, last.power_w, last.latency_cycles) == (812, -0.125, 1.75, 8)
+    assert second.synthesis == third.synthesis == []
+    assert {point.cost.source for point in (first, second, third)} == {"estimated"}, (
+        "one design is not enough"
+    )
+
+
+def test_a_synthesis_that_failed_shows_nothing(measured: Study, contract: Callable[[str], Any]) -> None:
+    trial = measured.trials()[6]
+    jobs = Jobs(measured.storage.engine, "worker of a test")
+    candidate = Candidate(measured.id, trial._trial_id, 6, "named", trial.user_attrs["test"])
+    jobs.add(candidate, "0123456789abcdef", measured.file.target, "nowhere", trial.user_attrs["cost"])
+    job = jobs.claim(measured.id)
+    assert job is not None
+    jobs.finish(job, Verdict(Outcome.DESIGN_FAILED, ("ERROR: no",)), {}, 2.0)
+    front = front_of(load(measured.storage, measured.name))
+    assert [point.synthesis for point in contract(json.dumps(front.as_json())).points] == [[], [], []]
+
+
+# ---- CSV ----------------------------------------------------------------------------------------
 
 
 def test_csv_says_the_same(measured: Study) -> None:

@@ -168,7 +168,51 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (with_value("budget.trials", 0), "budget.trials", "greater than or equal to 1"),
     (with_value("promotion", {"policy": "budget"}), "promotion", "limits must be given with policy budget"),
     (with_value("promotion", {"trials": [1]}), "promotion", "trials must be given with policy named"),
-    (with_value("synthesis.tool", "quartus"), "synthesis.tool", "'vivado', 'vitis' or 'yosys'"),
+    (
+        with_value("promotion", {"policy": "knee", "cost": "lut"}),
+        "promotion",
+        "cost names the cost that the limits of policy budget are on",
+    ),
+    (with_value("promotion.cost", "mean_auc"), "promotion", "cost names the cost"),
+    (with_value("promotion.cost", "efficiency@3kHz"), "promotion", "cost names the cost"),
+    (with_value("promotion.cost", "luts"), "promotion.cost", "did you mean lut?"),
+    (with_value("promotion.cost", 3), "promotion.cost", "must be text"),
+    (with_value("promotion.limits", [2000, 0]), "promotion.limits[1]", "must be greater than 0"),
+    (with_value("promotion.limits", 2000), "promotion.limits", "must be a list"),
+    (with_value("promotion", {"policy": "named", "trials": [-1]}), "promotion.trials[0]", "equal to 0"),
+    (with_value("promotion", {"policy": "named", "trials": [1.5]}), "promotion.trials[0]", "whole number"),
+    (with_value("promotion.seeds", -1), "promotion.seeds", "greater than or equal to 0, not -1"),
+    (with_value("promotion.seeds", 101), "promotion.seeds", "less than or equal to 100, not 101"),
+    (with_value("promotion.seeds", True), "promotion.seeds", "must be a whole number"),
+    (with_value("promotion.seed", 1), "promotion.seed", "did you mean seeds?"),
+    (with_value("synthesis.tool", "quartus"), "synthesis.tool", "'yosys', 'vivado' or 'vitis'"),
+    (with_value("synthesis.stage", "placed"), "synthesis.stage", "'synthesized' or 'routed'"),
+    (with_value("synthesis", {"stage": "routed"}), "synthesis", "yosys does not place and route"),
+    (with_value("synthesis.dsp", True), "synthesis", "dsp is for yosys, not vivado"),
+    (with_value("synthesis", {"dsp": 1}), "synthesis.dsp", "must be true or false"),
+    (
+        with_value("synthesis.strategy", "distributed_arithmetic"),
+        "synthesis",
+        "strategy is for vitis, not vivado",
+    ),
+    (
+        with_value("synthesis", {"tool": "vitis", "strategy": "resource"}),
+        "synthesis.strategy",
+        "'latency' or 'distributed_arithmetic'",
+    ),
+    (with_value("synthesis.memory_gib", 0), "synthesis.memory_gib", "must be greater than 0"),
+    (with_value("synthesis.memory_gib", "16G"), "synthesis.memory_gib", "must be a number"),
+    (with_value("synthesis.timeout_s", 0), "synthesis.timeout_s", "must be greater than 0"),
+    (with_value("synthesis", {"keep_checkpoint": True}), "synthesis", "keep_checkpoint is for"),
+    (with_value("synthesis.calibration", "no"), "synthesis.calibration", "must be true or false"),
+    (with_value("synthesis.calibrate", False), "synthesis.calibrate", "did you mean calibration?"),
+    (with_value("constraints.lut", {"max": 9, "at": "top"}), "constraints.lut.at", "'value' or 'upper'"),
+    (
+        with_value("constraints.worst_auc", {"min": 0.7, "at": "upper"}),
+        "constraints.worst_auc",
+        "at: upper is for a cost's max",
+    ),
+    (with_value("constraints.lut", {"at": "upper"}), "constraints.lut", "either min (of a score) or max"),
     (with_value("teacher.file", 3), "teacher.file", "must be text, not 3"),
     (with_value("line\nbreak\x1b[2J", 3), '"line\\nbreak\\u001b[2J"', "unknown key"),
 ]
@@ -403,6 +447,64 @@ def test_what_is_read() -> None:
         "training.beta.final",
     }
     assert StudyFile.model_validate_json(study.model_dump_json(), strict=True) == study
+
+
+ACCEPTED: list[tuple[dict[str, Any], str, Any]] = [
+    (with_value("promotion.cost", "dsp"), "promotion.cost", "dsp"),
+    (without("promotion.limits") | {"promotion": {}}, "promotion.cost", None),
+    (with_value("promotion.seeds", 3), "promotion.seeds", 3),
+    (with_value("promotion", {"policy": "knee", "seeds": 0}), "promotion.seeds", 0),
+    (with_value("synthesis.stage", "routed"), "synthesis.stage", "routed"),
+    (with_value("synthesis", {"tool": "vitis", "stage": "routed"}), "target.stage", "routed"),
+    (with_value("synthesis", {}), "target.stage", "synthesized"),
+    (with_value("synthesis", {"dsp": True}), "target.dsp", True),
+    (with_value("synthesis.dsp", False), "target.dsp", False),
+    (
+        with_value("synthesis", {"tool": "vitis", "strategy": "distributed_arithmetic"}),
+        "target.strategy",
+        "distributed_arithmetic",
+    ),
+    (with_value("synthesis.memory_gib", 0.5), "synthesis.memory_gib", 0.5),
+    (with_value("synthesis.keep_checkpoint", True), "synthesis.keep_checkpoint", True),
+    (with_value("synthesis.calibration", False), "synthesis.calibration", False),
+    (with_value("synthesis", {}), "synthesis.calibration", True),
+]
+
+
+@pytest.mark.parametrize(("content", "path", "value"), ACCEPTED, ids=[path for _, path, _ in ACCEPTED])
+def test_the_second_stage_is_read(content: dict[str, Any], path: str, value: Any) -> None:
+    found: Any = parse_study(content, HERE)
+    for part in path.split("."):
+        found = getattr(found, part)
+    assert found == value
+
+
+def test_a_bound_is_on_the_value_or_on_the_upper_end() -> None:
+    study = parse_study(with_value("constraints.lut", {"max": 900, "at": "upper"}), HERE)
+    assert study.constraints["lut"].at == "upper"
+    assert study.constraints["latency_ns"].at == study.constraints["worst_auc"].at == "value"
+
+
+def test_what_decides_no_figure_is_no_part_of_a_target() -> None:
+    """Else a design would be synthesized again for another time limit."""
+    target = parse_study(VALID, HERE).target
+    for path, value in (
+        ("synthesis.timeout_s", 60),
+        ("synthesis.memory_gib", 2),
+        ("synthesis.keep_checkpoint", True),
+        ("synthesis.calibration", False),
+        ("hardware.compile_timeout_s", 5),
+        ("seed", 9),
+        ("promotion.seeds", 2),
+    ):
+        assert parse_study(with_value(path, value), HERE).target.digest() == target.digest(), path
+    for path, value in (
+        ("synthesis.tool", "yosys"),
+        ("synthesis.stage", "routed"),
+        ("hardware.clock_ns", 4),
+        ("hardware.part", "xcvu13p-flga2577-2-e"),
+    ):
+        assert parse_study(with_value(path, value), HERE).target.digest() != target.digest(), path
 
 
 def test_metrics() -> None:
