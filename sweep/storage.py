@@ -13,6 +13,7 @@ from typing import Any
 
 import optuna
 import sqlalchemy
+from alembic.util import CommandError
 from filelock import FileLock
 from optuna.storages import RDBStorage
 from sqlalchemy import event
@@ -57,7 +58,8 @@ def open_storage(url: str, *, create: bool = True) -> RDBStorage:
     shown = masked(url)
     try:
         if parsed.get_backend_name() != "sqlite":
-            return _opened(url)
+            # A server may have been started anew, or have closed what was idle, while a student was trained.
+            return _opened(url, pool_pre_ping=True)
         file = _sqlite_file(parsed, shown, create)
         # Tables are not made in one transaction: of two processes that find none, one would stop.
         with FileLock(file.with_name(f".{file.name}.lock")):
@@ -72,6 +74,8 @@ def open_storage(url: str, *, create: bool = True) -> RDBStorage:
         raise StorageError(
             f"{shown}: cannot be opened as a study database ({reason.strip().splitlines()[0]}); check the URL"
         ) from error
+    except CommandError as error:
+        raise StorageError(f"{shown}: was made by a newer version of sweep; use that one") from error
     except RuntimeError as error:  # Optuna: tables of another version
         if isinstance(error, StorageError):
             raise

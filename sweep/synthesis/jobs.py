@@ -231,8 +231,8 @@ class Jobs:
                 if row is None:
                     return None
                 if row["attempt"] >= MAX_ATTEMPTS:
-                    worker = f"{row['worker']} died over it, as others had before"
-                    self._end(connection, row, Outcome.KILLED, (worker,))
+                    why = f"{row['worker']} died over it, in attempt {row['attempt']} of {MAX_ATTEMPTS}"
+                    self._end(connection, row, Outcome.KILLED, (why, *json.loads(row["evidence"])))
                     continue
                 taken = {
                     "state": RUNNING,
@@ -275,9 +275,10 @@ class Jobs:
         with lease.kept(lambda: self.renew(job)):
             yield
 
-    def release(self, job: Job) -> bool:
-        """Hand the job back at once, as if it had not been tried."""
-        return self._update(job, state=WAITING, attempt=job.attempt - 1, token="", lease_until=0.0)
+    def release(self, job: Job, *, tried: bool = False) -> bool:
+        """Hand the job back at once; unless it was `tried`, as if it had not been."""
+        attempt = job.attempt if tried else job.attempt - 1
+        return self._update(job, state=WAITING, attempt=attempt, token="", lease_until=0.0)
 
     def finish(self, job: Job, verdict: Verdict, artifacts: Mapping[str, str], seconds: float) -> str | None:
         """Store what came of a job, for all that wait for it; return the state that it is in now.

@@ -1,17 +1,20 @@
 """Candidates and syntheses as tables for the terminal."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from sweep.front import Front
-from sweep.promotion.choice import Chosen
-from sweep.promotion.promote import Promoted
-from sweep.study import Study
-from sweep.synthesis.jobs import Job
-from sweep.synthesis.target import Target
+if TYPE_CHECKING:  # a worker of the queue needs none of what makes candidates
+    from sweep.front import Front
+    from sweep.promotion.choice import Chosen
+    from sweep.promotion.promote import Promoted
+    from sweep.study import Study
+    from sweep.synthesis.jobs import Job
+    from sweep.synthesis.target import Target
 
 
 def print_chosen(console: Console, front: Front, chosen: Sequence[Chosen]) -> None:

@@ -4,9 +4,12 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from sqlalchemy.exc import OperationalError
 
 from sweep import home
 from sweep.errors import SynthesisError
@@ -14,7 +17,7 @@ from sweep.study import Study
 from sweep.study_file import Synthesis
 from sweep.synthesis import keeping
 from sweep.synthesis.jobs import DONE, RUNNING, Job, Jobs
-from sweep.synthesis.process import Ending, Limits, run_process
+from sweep.synthesis.process import Ending, Limits, clean, run_process
 from sweep.synthesis.result import Outcome, Verdict
 from sweep.synthesis.tool import Tool
 from sweep.synthesis.tools import tool_for
@@ -78,39 +81,47 @@ class SynthesisWorker:
         return bool(left)
 
     def _do(self, job: Job) -> bool:
-        folder = self._folder(job)
         try:
             with self.jobs.held(job):
-                return self._synthesize(job, folder)
-        except BaseException:
-            self.jobs.release(job)
+                return self._synthesize(job)
+        except BaseException as error:
+            # What one worker trips over would stop the next one, too, and for ever if it did not count.
+            self.jobs.release(job, tried=isinstance(error, Exception))
             raise
+
+    @contextmanager
+    def _folder(self, job: Job) -> Iterator[Path]:
+        runs = home.synthesis_folder(self.study.name)
+        runs.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{job.design}-{job.target.tool}-{job.attempt}-", dir=runs))
+        try:
+            yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # what is worth keeping is in the artifact store
 
-    def _folder(self, job: Job) -> Path:
-        runs = home.synthesis_folder(self.study.name)
-        runs.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f"{job.design}-{job.target.tool}-{job.attempt}-", dir=runs))
-
-    def _synthesize(self, job: Job, folder: Path) -> bool:
+    def _synthesize(self, job: Job) -> bool:
         started = time.monotonic()
         artifacts: dict[str, str] = {}
         endings: tuple[Ending, ...] = ()
         try:
             tool = self.tools(job.target, keep_checkpoint=self._settings.keep_checkpoint)
-            tool.write(Path(job.student), folder)
-            endings = self._run(job, tool, folder)
-            if endings[-1].reason == "stopped":
-                self.jobs.release(job)
-                return False
-            verdict = tool.judge(folder, endings)
-            artifacts = keeping.store(folder, tool.reports(folder), home.artifacts_folder(self.study.name))
+            with self._folder(job) as folder:
+                tool.write(Path(job.student), folder)
+                endings = self._run(job, tool, folder)
+                # A person, too, can have stopped it: then it is the tool's to say what became of it.
+                if endings[-1].reason == "stopped" and self.stop.is_set():
+                    self.jobs.release(job)
+                    return False
+                verdict = tool.judge(folder, endings)
+                store = home.artifacts_folder(self.study.name)
+                artifacts = keeping.store(folder, tool.reports(folder), store)
         except SynthesisError as error:
-            verdict = Verdict(Outcome.TOOL_FAILED, (str(error),))
+            verdict = Verdict(Outcome.TOOL_FAILED, (clean(str(error)),))
+        except OSError as error:  # a full disk, say, which may have room again
+            verdict = Verdict(Outcome.TOOL_FAILED, (clean(f"{error.filename or 'disk'}: {error.strerror}"),))
         state = self.jobs.finish(job, verdict, artifacts, sum(ending.seconds for ending in endings))
         self.tell(JobEnded(job, verdict, state, time.monotonic() - started))
-        return state is not None
+        return state == DONE
 
     def _run(self, job: Job, tool: Tool, folder: Path) -> tuple[Ending, ...]:
         """Run the tool's commands in order until one ends badly; all share one time limit."""
@@ -138,6 +149,7 @@ class SynthesisWorker:
             nonlocal last
             if time.monotonic() - last >= TELL_EVERY:
                 last = time.monotonic()
-                self.jobs.tell(job, line)
+                with suppress(OperationalError):  # the database is away; the tool runs on without it
+                    self.jobs.tell(job, line)
 
         return tell

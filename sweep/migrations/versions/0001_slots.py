@@ -11,7 +11,10 @@ down_revision = None
 
 def upgrade() -> None:
     """Make the table, unless a version from before migrations has."""
-    if sa.inspect(op.get_bind()).has_table("sweep_slots"):
+    found = sa.inspect(op.get_bind())
+    if found.has_table("sweep_slots"):
+        if all(column["name"] != "digest" for column in found.get_columns("sweep_slots")):
+            op.add_column("sweep_slots", sa.Column("digest", sa.String(16), nullable=True))
         _name_the_constraint()
         return
     op.create_table(
