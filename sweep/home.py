@@ -37,6 +37,6 @@ def synthesis_folder(study: str) -> Path:
     return home() / "studies" / study / "synthesis"
 
 
-def artifacts_folder(study: str) -> Path:
-    """Optuna's artifact store of a study: reports, logs and RTL of its syntheses."""
-    return home() / "studies" / study / "artifacts"
+def artifacts_folder() -> Path:
+    """Optuna's artifact store, one for all studies, for they may share a synthesis."""
+    return home() / "artifacts"

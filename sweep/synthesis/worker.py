@@ -113,7 +113,7 @@ class SynthesisWorker:
                     self.jobs.release(job)
                     return False
                 verdict = tool.judge(folder, endings)
-                store = home.artifacts_folder(self.study.name)
+                store = home.artifacts_folder()
                 artifacts = keeping.store(folder, tool.reports(folder), store)
         except SynthesisError as error:
             verdict = Verdict(Outcome.TOOL_FAILED, (clean(str(error)),))

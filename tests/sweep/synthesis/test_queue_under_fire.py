@@ -148,7 +148,7 @@ def test_workers_that_are_killed_lose_nothing_and_double_nothing(
         assert 1 <= ended <= started <= job.attempt
     assert not runs
 
-    store = home.artifacts_folder(study.name)
+    store = home.artifacts_folder()
     kept = FileSystemArtifactStore(str(store))
     for trial in study.optuna.get_trials(deepcopy=False):
         found = [(result["lut"], result["stage"]) for result in trial.user_attrs["synthesis"]]

@@ -83,7 +83,7 @@ class Bench:
 
     def artifacts(self, trial: int) -> dict[str, bytes]:
         """Return what Optuna lists as the artifacts of a trial, and what they hold."""
-        store = FileSystemArtifactStore(str(home.artifacts_folder(self.study.name)))
+        store = FileSystemArtifactStore(str(home.artifacts_folder()))
         found = {}
         frozen = self.study.storage.get_trial(trial)
         for each in get_all_artifact_meta(frozen, storage=self.study.storage):
