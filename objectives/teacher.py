@@ -3,6 +3,7 @@
 Architecture (323,731 parameters), optimizer and target transform are those of Princeton-AD/cicada.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from objectives.config import content_digest
 from objectives.data.dataset import Dataset, Part
+from objectives.data.deposits import DEPOSITS
 from objectives.data.geometry import IMAGE_SHAPE
 from objectives.data.h5 import file_digest
 from objectives.errors import TeacherError
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 VERSION = 1
 #: Largest score of 16 bits, 8 of them fractional.
 LARGEST_TARGET = 256 - 1 / 256
+#: Images in one step of a prediction.
+BATCH = 1024
+#: Deposits between two signs of progress, and in memory as single precision: 16 MB; whole batches.
+DEPOSITS_AT_ONCE = 16 * BATCH
 
 
 def target(loss: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -52,7 +58,11 @@ class Teacher:
 def load_teacher(
     config: TeacherConfig, dataset: Dataset, cache: Path, *, progress: Progress = silent
 ) -> Teacher:
-    """Return the teacher of `dataset`, trained on its first use and read from `cache` after that."""
+    """Return the teacher of `dataset`, trained on its first use and read from `cache` after that.
+
+    It has seen zero bias alone: datasets that differ in their deposits share one teacher, and one
+    folder of `cache`, where the targets of each set of deposits are a file of their own.
+    """
     model_digest = _user_teacher_digest(config.file) if config.file else config.digest()
     digest = content_digest([VERSION, model_digest, dataset.digest])
     folder = cache / digest
@@ -61,8 +71,9 @@ def load_teacher(
     with FileLock(folder / ".lock"):
         if not finished.exists():
             _make(config, dataset, folder, finished, progress)
+        made = _deposit_targets(config, dataset, folder, progress) if dataset.deposits else {}
     with np.load(finished) as stored:
-        return Teacher(digest, {name: stored[name] for name in stored.files})
+        return Teacher(digest, {name: stored[name] for name in stored.files} | made)
 
 
 def _user_teacher_digest(file: Path) -> str:
@@ -75,13 +86,18 @@ def _make(config: TeacherConfig, dataset: Dataset, folder: Path, finished: Path,
     import keras  # slow to import, and not needed once the targets are cached
 
     if config.file:
-        model = _user_teacher(config.file)
+        model = _load_model(config.file)
     else:
         model = _train(config, dataset.train.zero_bias, progress)
         model.save(folder / "teacher.tmp.keras")
         os.replace(folder / "teacher.tmp.keras", folder / "teacher.keras")
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    samples = {f"{part}/{name}": events for part, p in parts.items() for name, events in _classes(p).items()}
+    samples = {
+        f"{part}/{name}": events
+        for part, p in parts.items()
+        for name, events in _classes(p).items()
+        if not (dataset.deposits and name == DEPOSITS)
+    }
     targets = {}
     for number, (name, events) in enumerate(samples.items()):
         progress("teacher scores", number, len(samples))
@@ -92,6 +108,37 @@ def _make(config: TeacherConfig, dataset: Dataset, folder: Path, finished: Path,
     about = {"dataset": dataset.digest, "teacher": config.model_dump(mode="json"), "keras": keras.__version__}
     (folder / "about.json").write_text(json.dumps(about, indent=1))
     os.replace(temporary, finished)
+
+
+def _deposit_targets(
+    config: TeacherConfig, dataset: Dataset, folder: Path, progress: Progress
+) -> dict[str, NDArray[np.float32]]:
+    """Return the targets of a dataset's deposits, by part and class; computed once for these events."""
+    events = dataset.train.exposure[DEPOSITS]
+    content = hashlib.sha256(np.ascontiguousarray(events).data).hexdigest()[:16]
+    finished = folder / f"{DEPOSITS}-{content}.npy"
+    if not finished.exists():
+        model = _finished_teacher(config, folder)
+        targets = np.empty(len(events), np.float32)
+        for start in range(0, len(events), DEPOSITS_AT_ONCE):
+            progress("teacher scores of deposits", start, len(events))
+            some = slice(start, start + DEPOSITS_AT_ONCE)
+            targets[some] = target(_loss(model, events[some]))
+        progress("teacher scores of deposits", len(events), len(events))
+        temporary = folder / f"{DEPOSITS}.tmp.npy"
+        np.save(temporary, targets)
+        os.replace(temporary, finished)
+    return {f"train/{DEPOSITS}": np.load(finished)}
+
+
+def _finished_teacher(config: TeacherConfig, folder: Path) -> "keras.Model":
+    """Return the teacher that the other targets of `folder` are of."""
+    if config.file:
+        return _load_model(config.file)
+    try:
+        return _load_model(folder / "teacher.keras")
+    except TeacherError as error:
+        raise TeacherError(f"{error}; remove its folder to have it trained again") from error
 
 
 def _classes(part: Part) -> dict[str, NDArray[np.uint16]]:
@@ -140,7 +187,8 @@ def _train(config: TeacherConfig, events: NDArray[np.uint16], progress: Progress
     return model
 
 
-def _user_teacher(file: Path) -> "keras.Model":
+def _load_model(file: Path) -> "keras.Model":
+    """Return the model of a file, which must reconstruct regions."""
     import keras
 
     try:
@@ -162,7 +210,7 @@ def _user_teacher(file: Path) -> "keras.Model":
 def _loss(model: "keras.Model", events: NDArray[np.uint16]) -> NDArray[np.float32]:
     """Return the mean squared error (n,) of the reconstruction, in counts squared."""
     images = _images(events).reshape(-1, *model.input_shape[1:])
-    reconstructed = model.predict(images, batch_size=1024, verbose=0)
+    reconstructed = model.predict(images, batch_size=BATCH, verbose=0)
     axes = tuple(range(1, images.ndim))
     return np.asarray(((images - reconstructed) ** 2).mean(axis=axes), np.float32)
 

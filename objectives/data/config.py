@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from objectives.config import Config
+from objectives.data.deposits import DEPOSITS
 
 #: Pythia processes that a study may score, and those that may only be trained on.
 PythiaSignal = Literal["tt", "vbf_htautau", "ggh_bb", "zprime_qq"]
@@ -70,7 +71,21 @@ class Split(Config):
 
 
 class DatasetConfig(Config):
-    """A dataset: its source and its split."""
+    """A dataset: its source, its split, and how many `deposits` are made from zero bias to train on.
+
+    Deposits (`objectives.data.deposits`) are the exposure class of that name in the training part.
+    """
 
     source: Annotated[PythiaSource | H5Source, Field(discriminator="kind")] = PythiaSource()
     split: Split = Split()
+    deposits: int = Field(0, ge=0, le=10_000_000)
+
+    @model_validator(mode="after")
+    def _one_class_of_a_name(self) -> Self:
+        for key in ("signals", "exposure"):
+            if self.deposits and DEPOSITS in getattr(self.source, key):
+                raise ValueError(
+                    f"source.{key}.{DEPOSITS} has the name of the events that `{DEPOSITS}: {self.deposits}`"
+                    " makes; give that class another name"
+                )
+        return self

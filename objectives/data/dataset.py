@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from objectives.config import content_digest
 from objectives.data.config import DatasetConfig, H5Source, PythiaSource, Split
+from objectives.data.deposits import DEPOSITS, make_deposits
 from objectives.data.h5 import file_digest, read_named, read_regions
 from objectives.data.pileup import POOL_PARTS
 from objectives.data.pythia import GENERATOR_VERSION, generate, generator_digest
@@ -30,13 +31,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Four disjoint parts. `train` has no signals; exposure is trained on and never scored."""
+    """Four disjoint parts. `train` has no signals; exposure is trained on and never scored.
+
+    The last exposure class of `train`, and of no other part, are so many `deposits`, if any. They
+    are made from the rest, and the digest does not know them: a teacher is the same with them.
+    """
 
     digest: str
     train: Part
     validation: Part
     test: Part
     synthesis: Part
+    deposits: int = 0
 
 
 def load_dataset(
@@ -52,6 +58,8 @@ def load_dataset(
     Generated events are divided so that parts share no pile-up either: whole twentieths of the pool
     (`objectives.data.pileup.POOL_PARTS`), and the events that were made from each, go to one part.
     Where a fraction is no multiple of a twentieth, two parts share the one at their border.
+
+    Deposits are made from the zero bias of the training part, anew each time, from the split's seed.
     """
     source = config.source
     if isinstance(source, PythiaSource):
@@ -84,7 +92,10 @@ def load_dataset(
         )
         for index, part in enumerate(_PARTS)
     }
-    return Dataset(digest, **parts)
+    if config.deposits:
+        train = parts["train"]
+        train.exposure[DEPOSITS] = make_deposits(train.zero_bias, config.deposits, split.seed)
+    return Dataset(digest, **parts, deposits=config.deposits)
 
 
 def pythia_folder(source: PythiaSource, cache: Path) -> Path:
@@ -96,7 +107,7 @@ def dataset_digest(config: DatasetConfig) -> str:
     """Return 16 hex digits that name the dataset's events and their division.
 
     For generated events they come from the configuration and the version of the generator, for
-    files from their content, wherever they lie.
+    files from their content, wherever they lie. Deposits do not count.
     """
     source = config.source
     if isinstance(source, PythiaSource):

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from objectives.data.config import DatasetConfig, H5Source, PythiaSource, Split
 from objectives.data.dataset import Dataset, Part, _divide, available_processors, dataset_digest, load_dataset
+from objectives.data.deposits import make_deposits
 from objectives.data.h5 import write_regions
 from objectives.data.pileup import POOL_PARTS
 from objectives.data.pythia import generator_digest
@@ -49,8 +51,8 @@ def h5_config(files: dict[str, Path], **changes: Any) -> DatasetConfig:
         "signals": {"tt": (files["tt"],), "higgs": (files["higgs"],)},
         "exposure": {"suep": (files["suep"],)},
     }
-    split = changes.pop("split", Split())
-    return DatasetConfig(source=H5Source(**(source | changes)), split=split)
+    split, deposits = changes.pop("split", Split()), changes.pop("deposits", 0)
+    return DatasetConfig(source=H5Source(**(source | changes)), split=split, deposits=deposits)
 
 
 def parts(dataset: Dataset) -> list[Part]:
@@ -62,7 +64,7 @@ def parts(dataset: Dataset) -> list[Part]:
 
 def test_every_event_is_in_one_part(files: dict[str, Path], tmp_path: Path) -> None:
     dataset = load_dataset(h5_config(files), tmp_path / "cache")
-    assert [field.name for field in fields(dataset)] == ["digest", *PARTS]
+    assert [field.name for field in fields(dataset)] == ["digest", *PARTS, "deposits"]
     assert [len(part.zero_bias) for part in parts(dataset)] == [50, 15, 30, 5]
     assert [len(part.exposure["suep"]) for part in parts(dataset)] == [20, 6, 12, 2]
     assert [len(part.signals["tt"]) for part in parts(dataset)[1:]] == [15, 30, 5]
@@ -136,6 +138,57 @@ def test_exposure_is_never_scored(files: dict[str, Path], tmp_path: Path) -> Non
         load_dataset(h5_config(files, exposure={"suep": ()}), tmp_path)
 
 
+# ---- deposits -----------------------------------------------------------------------------------
+
+
+def test_deposits_are_trained_on_and_nothing_else_changes(files: dict[str, Path], tmp_path: Path) -> None:
+    without = load_dataset(h5_config(files), tmp_path)
+    dataset = load_dataset(h5_config(files, deposits=300), tmp_path)
+    assert (without.deposits, dataset.deposits) == (0, 300)
+    assert dataset.digest == without.digest, "the teacher is the same"
+    assert list(dataset.train.exposure) == ["suep", "deposits"]
+    assert "deposits" not in without.train.exposure
+    assert dataset.train.exposure.pop("deposits").shape == (300, 18, 14)
+    for before, after in zip(parts(without), parts(dataset), strict=True):
+        assert numbers(after.zero_bias) == numbers(before.zero_bias)
+        for kind in ("signals", "exposure"):
+            old, new = ({n: numbers(x) for n, x in getattr(part, kind).items()} for part in (before, after))
+            assert old == new
+
+
+def test_deposits_are_of_the_training_part_and_the_splits_seed(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    dataset = load_dataset(h5_config(files, deposits=300, split=Split(seed=7)), tmp_path)
+    events = dataset.train.exposure["deposits"]
+    assert np.array_equal(events, make_deposits(dataset.train.zero_bias, 300, 7))
+    # Of 300 events, most have nothing on top of their number.
+    assert len({*numbers(events)} & {*numbers(dataset.train.zero_bias)}) > 45
+    others = [number for part in parts(dataset)[1:] for number in numbers(part.zero_bias)]
+    assert len({*numbers(events)} & {*others}) < 5
+    other = load_dataset(h5_config(files, deposits=300, split=Split(seed=8)), tmp_path)
+    assert not np.array_equal(other.train.exposure["deposits"], events)
+
+
+def test_deposits_may_be_all_exposure(files: dict[str, Path], tmp_path: Path) -> None:
+    dataset = load_dataset(h5_config(files, exposure={}, deposits=3), tmp_path)
+    assert [list(part.exposure) for part in parts(dataset)] == [["deposits"], [], [], []]
+
+
+@pytest.mark.parametrize("key", ["signals", "exposure"])
+def test_a_class_of_that_name_is_another(key: str, files: dict[str, Path], tmp_path: Path) -> None:
+    classes = {key: {"deposits": (files["tt"],)}}
+    with pytest.raises(ValidationError, match=rf"source\.{key}\.deposits has the name of the events that"):
+        h5_config(files, deposits=1, **classes)
+    if key == "signals":
+        classes["exposure"] = {}
+    else:
+        classes["signals"] = {"higgs": (files["higgs"],)}
+    dataset = load_dataset(h5_config(files, **classes), tmp_path)
+    assert sum(len(getattr(part, key).get("deposits", ())) for part in parts(dataset)) == 50
+    assert dataset.deposits == 0
+
+
 # ---- how events are divided ---------------------------------------------------------------------
 
 
@@ -193,6 +246,11 @@ def test_generated_events_are_cached_and_divided(tmp_path: Path) -> None:
     assert np.array_equal(again.test.signals["tt"], dataset.test.signals["tt"])
     assert again.digest != dataset.digest
     assert {**again.train.exposure, **again.test.exposure} == {}
+
+    more = load_dataset(fewer.model_copy(update={"deposits": 30}), tmp_path)
+    assert more.digest == again.digest
+    assert {name: len(events) for name, events in more.train.exposure.items()} == {"deposits": 30}
+    assert more.test.exposure == {}
 
 
 def test_digest_changes_with_everything_that_decides_a_dataset() -> None:

@@ -2,17 +2,20 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 from hypothesis import given
 from hypothesis import strategies as st
 from keras import layers
 from numpy.typing import NDArray
 
 from objectives.data.dataset import Dataset, Part
+from objectives.data.deposits import make_deposits
 from objectives.errors import TeacherError
 from objectives.teacher import Teacher, build_teacher, load_teacher, target
 from objectives.teacher_config import TeacherConfig
@@ -184,6 +187,136 @@ def test_datasets_and_configurations_have_teachers_of_their_own(tmp_path: Path) 
     digests = {load_teacher(config, dataset, tmp_path / "cache").digest for dataset in (DATASET, elsewhere)}
     assert len(digests) == 2
     assert len({TeacherConfig(**x).digest() for x in ({}, {"seed": 1}, {"epochs": 9}, {"batch": 64})}) == 4
+
+
+# ---- deposits -----------------------------------------------------------------------------------
+
+
+def with_deposits(count: int, seed: int = 42) -> Dataset:
+    """Return DATASET with deposits in its training part."""
+    events = make_deposits(DATASET.train.zero_bias, count, seed)
+    train = replace(DATASET.train, exposure={**DATASET.train.exposure, "deposits": events})
+    return replace(DATASET, train=train, deposits=count)
+
+
+def deposit_files(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("deposits*")}
+
+
+def test_deposits_have_the_teachers_score(
+    made: tuple[Teacher, Watch], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("objectives.teacher.DEPOSITS_AT_ONCE", 32)
+    before, _ = made
+    shutil.copytree(cache, tmp_path / "cache")
+    folder = tmp_path / "cache" / before.digest
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    watch = Watch()
+    dataset = with_deposits(70)
+    teacher = load_teacher(QUICK, dataset, tmp_path / "cache", progress=watch)
+    assert watch.seen == [("teacher scores of deposits", done, 70) for done in (0, 32, 64, 70)]
+    assert teacher.digest == before.digest, "the teacher is the same"
+    for key in CLASSES:
+        assert (teacher.targets(*key) == before.targets(*key)).all()
+    assert {name: (folder / name).read_bytes() for name in kept} == kept
+    assert len(deposit_files(folder)) == 1
+
+    model = keras.models.load_model(folder / "teacher.keras")
+    images = dataset.train.exposure["deposits"][..., None].astype(np.float32)
+    loss = np.mean((images - model.predict(images, verbose=0)) ** 2, axis=(1, 2, 3))
+    assert teacher.targets("train", "deposits") == pytest.approx(target(loss), abs=1.01 / 256)
+    assert teacher.targets("train", "deposits").dtype == np.float32
+    with pytest.raises(KeyError):
+        before.targets("train", "deposits")
+
+    # A second worker needs no teacher, and a study with other deposits not the first ones' targets.
+    hidden = (folder / "teacher.keras").rename(tmp_path / "hidden.keras")
+    again = load_teacher(QUICK, with_deposits(70), tmp_path / "cache", progress=watch)
+    assert len(watch.seen) == 4
+    assert (again.targets("train", "deposits") == teacher.targets("train", "deposits")).all()
+    hidden.rename(folder / "teacher.keras")
+    other = load_teacher(QUICK, with_deposits(70, seed=43), tmp_path / "cache")
+    assert len(deposit_files(folder)) == 2
+    assert (other.targets("train", "deposits") != teacher.targets("train", "deposits")).any()
+    again = load_teacher(QUICK, dataset, tmp_path / "cache")
+    assert (again.targets("train", "deposits") == teacher.targets("train", "deposits")).all()
+
+
+def test_a_teacher_made_with_deposits_is_the_one_made_without(
+    made: tuple[Teacher, Watch], tmp_path: Path
+) -> None:
+    """Whichever study comes first."""
+    before, _ = made
+    watch = Watch()
+    teacher = load_teacher(QUICK, with_deposits(20), tmp_path, progress=watch)
+    assert teacher.digest == before.digest
+    assert list(dict.fromkeys(what for what, _, _ in watch.seen)) == [
+        "teacher epochs",
+        "teacher scores",
+        "teacher scores of deposits",
+    ]
+    assert ("teacher scores", 10, 10) in watch.seen
+    with np.load(tmp_path / teacher.digest / "targets.npz") as stored:
+        assert {*stored.files} == {"/".join(key) for key in CLASSES}
+    for key in CLASSES:
+        assert teacher.targets(*key) == pytest.approx(before.targets(*key), abs=1.01 / 256)
+    assert teacher.targets("train", "deposits").shape == (20,)
+
+
+def test_a_teacher_of_ones_own_scores_deposits(tmp_path: Path) -> None:
+    config = own_teacher(tmp_path / "mine.keras", (252,), 0.5)
+    dataset = with_deposits(30)
+    teacher = load_teacher(config, dataset, tmp_path / "cache")
+    loss = np.mean((dataset.train.exposure["deposits"] / 2.0) ** 2, axis=(1, 2))
+    assert teacher.targets("train", "deposits") == pytest.approx(
+        target(loss.astype(np.float32)), abs=1.01 / 256
+    )
+    assert not list((tmp_path / "cache").rglob("*.keras"))
+
+
+def test_targets_of_deposits_are_there_whole_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = own_teacher(tmp_path / "mine.keras")
+    digest = load_teacher(config, DATASET, tmp_path / "cache").digest
+
+    def killed(*_: object) -> None:
+        with pytest.raises(Timeout):  # nobody else writes meanwhile
+            FileLock(tmp_path / "cache" / digest / ".lock").acquire(timeout=0)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("objectives.teacher.os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        load_teacher(config, with_deposits(30), tmp_path / "cache")
+    monkeypatch.undo()
+    watch = Watch()
+    teacher = load_teacher(config, with_deposits(30), tmp_path / "cache", progress=watch)
+    assert watch.seen
+    assert len(teacher.targets("train", "deposits")) == 30
+    assert len(deposit_files(tmp_path / "cache" / digest)) == 1
+
+
+def test_ones_own_class_may_be_called_deposits(tmp_path: Path) -> None:
+    parts = {name: getattr(DATASET, name) for name in ("train", "validation", "test", "synthesis")}
+    named = {name: replace(p, exposure={"deposits": p.exposure["uniform"]}) for name, p in parts.items()}
+    config = own_teacher(tmp_path / "mine.keras")
+    teacher = load_teacher(config, replace(DATASET, **named), tmp_path / "cache")
+    usual = load_teacher(config, DATASET, tmp_path / "elsewhere")
+    for part in ("train", "validation", "test"):
+        assert (teacher.targets(part, "deposits") == usual.targets(part, "uniform")).all()
+    assert deposit_files(tmp_path / "cache" / teacher.digest) == set()
+
+
+@pytest.mark.parametrize("damage", ["gone", "damaged"])
+def test_a_teacher_that_was_lost_is_asked_for(
+    damage: str, made: tuple[Teacher, Watch], cache: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(cache, tmp_path / "cache")
+    file = tmp_path / "cache" / made[0].digest / "teacher.keras"
+    file.unlink() if damage == "gone" else file.write_bytes(b"nothing\nof use")
+    with pytest.raises(TeacherError, match="remove its folder to have it trained again") as caught:
+        load_teacher(QUICK, with_deposits(10), tmp_path / "cache")
+    assert str(caught.value).startswith(f"{file}: not a Keras model")
+    assert "\n" not in str(caught.value)
+    load_teacher(QUICK, DATASET, tmp_path / "cache")
 
 
 # ---- what is no teacher -------------------------------------------------------------------------

@@ -1,0 +1,77 @@
+"""What a run's preparation makes, its workers find, and train on."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from objectives.data.h5 import write_regions
+from objectives.teacher import target
+from sweep import home
+from sweep.messages import Message, Working
+from sweep.processes import _prepare
+from sweep.study_file import StudyFile, parse_study
+from sweep.training_ground import TrainingGround
+
+
+def study(folder: Path, deposits: int) -> StudyFile:
+    """Return a study of few events, whose only exposure are deposits, and a teacher that says 0."""
+    rng = np.random.default_rng(1)
+    for name in ("zero_bias", "signal"):
+        if not (folder / f"{name}.h5").exists():
+            write_regions(folder / f"{name}.h5", rng.integers(0, 30, (100, 18, 14)))
+    if not (folder / "teacher.keras").exists():
+        teacher = keras.Sequential([keras.Input((18, 14)), keras.layers.Rescaling(0.0)])
+        teacher.save(folder / "teacher.keras")
+    content: dict[str, Any] = {
+        "study": "deposits",
+        "dataset": {
+            "source": {"kind": "h5", "zero_bias": ["zero_bias.h5"], "signals": {"signal": ["signal.h5"]}},
+            "deposits": deposits,
+        },
+        "teacher": {"file": "teacher.keras"},
+        "training": {"exposure_fraction": [0.1, 0.3]},
+        "objectives": ["mean_auc", "lut"],
+        "budget": {"trials": 1},
+    }
+    return parse_study(content, folder / "study.yaml")
+
+
+def prepare(file: StudyFile) -> list[Working]:
+    """Return what the preparation of a run says."""
+    said: list[Message] = []
+    _prepare(1, said.append, file.model_dump_json())
+    return [message for message in said if isinstance(message, Working)]
+
+
+def test_deposits_are_prepared_once_and_trained_on(
+    tmp_path: Path, sweep_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = study(tmp_path, 60)
+    said = [(message.what, message.done, message.total) for message in prepare(file)]
+    assert said[-2:] == [("teacher scores of deposits", done, 60) for done in (0, 60)]
+    again = {message.what for message in prepare(file)}
+    assert again == {"reading zero_bias.h5", "reading signal.h5"}
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a worker computes no targets")
+
+    monkeypatch.setattr("objectives.teacher._load_model", refuse)
+    ground = TrainingGround(file)
+    data = ground.training_data
+    assert (data.zero_bias, data.exposure) == (50, 60)
+    deposits = ground.dataset.train.exposure["deposits"]
+    assert (data.events.numpy()[50:] == deposits).all()
+    expected = target(np.mean(deposits.astype(np.float32) ** 2, axis=(1, 2)))
+    assert data.targets.numpy()[50:] == pytest.approx(expected, abs=1.01 / 256)
+    assert len(data.validation.numpy()[: data.validation_events]) == 15 + 30, "deposits are never scored"
+
+
+def test_studies_with_other_deposits_share_the_teacher(tmp_path: Path, sweep_home: Path) -> None:
+    prepare(study(tmp_path, 60))
+    prepare(study(tmp_path, 30))
+    folders = [path for path in home.teacher_cache().iterdir() if path.is_dir()]
+    assert len(folders) == 1
+    assert len(list(folders[0].glob("deposits-*.npy"))) == 2
