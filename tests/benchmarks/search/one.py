@@ -1,0 +1,20 @@
+"""One search by one method from one seed, in a process of its own with one thread."""
+
+import sys
+from pathlib import Path
+
+from sweep.processes import limit_threads
+
+
+def main() -> None:
+    limit_threads(1)  # before TensorFlow is imported
+    from tests.benchmarks.search import anchors
+    from tests.benchmarks.search.problem import Keeper, Problem
+
+    method, seed, core_seconds, folder = sys.argv[1:]
+    problem = Problem()
+    getattr(anchors, method)(problem, int(seed), Keeper(Path(folder), float(core_seconds)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Running the searches that are missing: anchors side by side, studies alone, and then the measuring.
+
+Nothing is measured while something is searched, so that it disturbs no search.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import psutil
+
+from objectives.costs.compiler import compiler
+from objectives.errors import CicadaError
+from sweep.display import Display
+from sweep.study_file import Sampler
+from tests.benchmarks.search.curves import chosen_front, hypervolume
+from tests.benchmarks.search.kept import (
+    OF_FIXED_LENGTH,
+    Job,
+    Search,
+    SearchError,
+    Spent,
+    read_candidates,
+    read_spent,
+    write_search,
+    write_spent,
+)
+from tests.benchmarks.search.running import Running
+from tests.benchmarks.search.study import run_study
+
+#: Seconds between two looks at the anchors that run.
+LOOK = 0.5
+
+
+class Searches:
+    """Searches of `core_seconds` each; `problems` are the names of those that failed."""
+
+    def __init__(self, jobs: Sequence[Job], core_seconds: float, at_once: int, display: Display) -> None:
+        self.jobs = jobs
+        self.core_seconds = core_seconds
+        self.at_once = at_once
+        self.display = display
+        self.problems: list[str] = []
+
+    def run(self) -> None:
+        """Run what is missing; what is complete stays as it is."""
+        missing = [job for job in self.jobs if not job.is_complete]
+        self._show_done()
+        if not missing:
+            return
+        self._prepare()
+        self._search_anchors([job for job in missing if job.is_anchor and not job.has_searched])
+        for job in missing:
+            if not job.is_anchor:
+                with self._noted(job):
+                    self._search_study(job)
+        self._measure_anchors([job for job in missing if job.is_anchor and job.has_searched])
+
+    # --- searching ---------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Make data and teacher, if they are not there, so that no search is charged for them."""
+        from tests.benchmarks.search.problem import Problem  # TensorFlow
+
+        self.display.under_way({"preparation": "data and teacher"})
+        Problem().mean_target()
+        self.display.under_way({})
+
+    def _search_anchors(self, jobs: list[Job]) -> None:
+        waiting, running = jobs[::-1], dict[Job, Running]()
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.at_once:
+                    job = waiting.pop()
+                    with self._noted(job):
+                        _make_folder(job)
+                        running[job] = self._start_anchor(job)
+                for job in [job for job, process in running.items() if process.has_ended()]:
+                    with self._noted(job):
+                        self._end_anchor(job, running.pop(job))
+                self.display.under_way(
+                    {job.name: f"{p.spent.core_seconds:,.0f} core-seconds" for job, p in running.items()}
+                )
+                time.sleep(LOOK)
+        finally:
+            for process in running.values():
+                process.stop()
+
+    def _start_anchor(self, job: Job) -> Running:
+        arguments = [job.method, str(job.seed), str(self.core_seconds), str(job.folder)]
+        return Running("tests.benchmarks.search.one", arguments, job.folder / "log.txt")
+
+    def _end_anchor(self, job: Job, process: Running) -> None:
+        process.check()
+        write_spent(job, process.spent)
+        self._show_searched(job, len(read_candidates(job.folder)), process.spent)
+
+    def _search_study(self, job: Job) -> None:
+        def progress(what: str, done: int, total: int) -> None:
+            self.display.under_way({job.name: f"{done:,} of {total:,} core-seconds"})
+
+        _make_folder(job)
+        sampler = {"name": "random"} if job.method == "random_search" else Sampler().model_dump(mode="json")
+        measured, spent = run_study(job.folder, job.seed, self.core_seconds, sampler, progress)
+        self.display.under_way({})
+        self._show_searched(job, len(measured), spent)
+        found_at = [student.core_seconds for student in measured]
+        self._keep(job, Search(found_at, measured, self.core_seconds, spent, sampler))
+
+    # --- measuring ---------------------------------------------------------------------------
+
+    def _measure_anchors(self, jobs: list[Job]) -> None:
+        from tests.benchmarks.search.problem import Problem, measure  # TensorFlow
+
+        problem = Problem()
+        with compiler(problem.file.hardware) as graphs:
+            for job in jobs:
+
+                def progress(what: str, done: int, total: int, name: str = job.name) -> None:
+                    self.display.under_way({name: f"{what} {done + 1} of {total}"})
+
+                measured = measure(problem, job.folder, graphs, progress)
+                self.display.under_way({})
+                found_at = [candidate.core_seconds for candidate in read_candidates(job.folder)]
+                budget = None if job.method in OF_FIXED_LENGTH else self.core_seconds
+                self._keep(job, Search(found_at, measured, budget, read_spent(job)))
+
+    # --- what the user sees ------------------------------------------------------------------
+
+    @contextmanager
+    def _noted(self, job: Job) -> Iterator[None]:
+        """Note that a search failed; the others go on."""
+        try:
+            yield
+        except CicadaError as error:
+            self.problems.append(job.name)
+            self.display.line(f"{job.name} failed: {error}")
+
+    def _keep(self, job: Job, search: Search) -> None:
+        write_search(job, search)
+        worth = hypervolume(chosen_front(search.within_budget().measured))
+        self.display.line(f"{job.name}: {len(search.measured)} students measured, hypervolume {worth:.4f}")
+        self._show_done()
+
+    def _show_searched(self, job: Job, found: int, spent: Spent) -> None:
+        self.display.line(
+            f"{job.name} found {found} students in {spent.core_seconds:,.0f} core-seconds"
+            f" ({spent.wall_seconds:,.0f} s)"
+        )
+
+    def _show_done(self) -> None:
+        self.display.advance(sum(job.is_complete for job in self.jobs), len(self.jobs))
+
+
+def _make_folder(job: Job) -> None:
+    """Make a search's folder, empty; raises SearchError if another process works in it."""
+    for process in psutil.process_iter(["cmdline"]):
+        arguments = process.info["cmdline"] or []
+        if {str(job.folder), str(job.folder / "study.yaml")} & set(arguments):
+            raise SearchError(f"process {process.pid} works in {job.folder}; wait for it, or end it")
+    if job.folder.exists():
+        shutil.rmtree(job.folder)
+    job.folder.mkdir(parents=True)

@@ -1,0 +1,101 @@
+"""Running searches: processor time, failures, and folders that somebody works in."""
+
+import io
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sweep.display import Display
+from tests.benchmarks.search.kept import Job, SearchError, jobs, read_spent
+from tests.benchmarks.search.running import Running
+from tests.benchmarks.search.searches import Searches, _make_folder
+
+#: Arguments of the module timeit: about a second of processor time in a child, a mistake, and a long sleep.
+BUSY = [
+    "-n1",
+    "-r1",
+    "-s",
+    "import subprocess, sys",
+    "subprocess.run([sys.executable, '-c', 'import time\\nwhile time.process_time() < 1: pass'])",
+]
+WRONG = ["-n1", "1 / 0"]
+LONG = ["-n1", "-r1", "import time; time.sleep(600)"]
+
+
+def wait_for(process: Running) -> None:
+    while not process.has_ended():
+        time.sleep(0.05)
+
+
+def test_processor_time_of_children_counts(tmp_path: Path) -> None:
+    with Running("timeit", BUSY, tmp_path / "log.txt") as process:
+        wait_for(process)
+    process.check()
+    assert 1 <= process.spent.core_seconds < 5
+    assert process.spent.wall_seconds > 0
+    used = [reading for _, reading in process.readings]
+    assert used == sorted(used)
+
+
+def test_an_error_is_told_with_its_log(tmp_path: Path) -> None:
+    with Running("timeit", WRONG, tmp_path / "log.txt") as process:
+        wait_for(process)
+    with pytest.raises(SearchError, match=r"exit code 1; .*log\.txt says why"):
+        process.check()
+    assert "ZeroDivisionError" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_search_ends_with_the_benchmark(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), Running("timeit", LONG, tmp_path / "log.txt") as process:
+        raise KeyboardInterrupt
+    assert process.process.returncode is not None
+
+
+def test_a_failed_search_is_noted_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (wrong, busy) = anchors = list(jobs(tmp_path, ["hgq_ramp"], 2))
+    done: list[Job] = []
+    arguments = {wrong: WRONG, busy: BUSY}
+    monkeypatch.setattr(Searches, "_prepare", lambda self: None)
+    monkeypatch.setattr(
+        Searches, "_start_anchor", lambda self, job: Running("timeit", arguments[job], job.folder / "log.txt")
+    )
+    monkeypatch.setattr(Searches, "_measure_anchors", lambda self, jobs: done.extend(jobs))
+    stream = io.StringIO()
+    with Display(Console(file=stream), len(anchors), 0, "searches") as display:
+        searches = Searches(anchors, 600, 2, display)
+        searches.run()
+        assert searches.problems == [wrong.name]
+        assert f"{wrong.name} failed: exit code 1" in stream.getvalue()
+        assert done == [busy], "a failed search is not measured"
+        assert not wrong.has_searched
+        spent = read_spent(busy)
+        assert spent is not None
+        assert spent.core_seconds >= 1
+        assert f"{busy.name} found 0 students in " in stream.getvalue()
+        searches.run()
+        assert done == [busy, busy], "what has been searched is measured, not searched again"
+
+
+def test_a_half_finished_folder_is_emptied(tmp_path: Path) -> None:
+    job = Job("hgq_ramp", 1, tmp_path / "hgq_ramp-1")
+    _make_folder(job)
+    (job.folder / "0.keras").touch()
+    _make_folder(job)
+    assert list(job.folder.iterdir()) == []
+
+
+def test_a_folder_in_which_somebody_searches_is_left_alone(tmp_path: Path) -> None:
+    job = Job("hgq_ramp", 1, tmp_path / "hgq_ramp-1")
+    job.folder.mkdir()
+    (job.folder / "0.keras").touch()
+    with subprocess.Popen([sys.executable, "-c", "input()", str(job.folder)], stdin=subprocess.PIPE) as other:
+        with pytest.raises(SearchError, match=f"process {other.pid} works in {job.folder}"):
+            _make_folder(job)
+        other.kill()
+    assert (job.folder / "0.keras").exists()
