@@ -3,6 +3,7 @@
 from objectives.recipe import Recipe
 from objectives.students.network import QuantizedNetwork
 from objectives.training.trajectory import run_trajectory
+from sweep.continuation import parent_state
 from sweep.errors import StudyError
 from sweep.study import Study
 from sweep.training_ground import TrainingGround
@@ -21,7 +22,8 @@ def retrain(study: Study, number: int, ground: TrainingGround) -> QuantizedNetwo
     run = trials[trial.user_attrs.get("parent", number)]
     recipe = Recipe.model_validate_json(run.user_attrs["recipe"])
     trainer = ground.trainer(recipe)
-    trajectory = run_trajectory(trainer, recipe, run.user_attrs["seed"], ground.judge)
+    parent = parent_state(study, run.user_attrs, trainer.model)
+    trajectory = run_trajectory(trainer, recipe, run.user_attrs["seed"], ground.judge, parent=parent)
     wanted = trial.user_attrs["epoch"]
     candidates = [*trajectory.snapshots, *([trajectory.end] if trajectory.end else [])]
     snapshot = next((s for s in candidates if s.epoch == wanted), None)

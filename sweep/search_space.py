@@ -377,6 +377,15 @@ class SearchSpace:
                 raise SearchSpaceError(f"{path}: {show(params[path])} is outside {_show_domain(domain)}")
         return self._build(params)
 
+    def check_some(self, params: Mapping[str, Any]) -> None:
+        """Raise SearchSpaceError unless these parameters are searched, each value in its domain."""
+        for path, value in params.items():
+            domain = self._searched.get(path)
+            if domain is None:
+                raise SearchSpaceError(f"{path}: this study does not search it")
+            if not _holds(domain, value):
+                raise SearchSpaceError(f"{path}: {show(value)} is outside {_show_domain(domain)}")
+
     def params_of(self, recipe: Recipe) -> dict[str, Any]:
         """Return the parameters that `resolve` turns into `recipe`, which must be of this space."""
         values = dict(_leaves(recipe))
@@ -412,6 +421,11 @@ class SearchSpace:
             if near(value) and value in domain:
                 return {**params, _BETA_FINAL: value}
         return None
+
+    def beta_range(self) -> Range | None:
+        """Return the range of the last epoch's beta, None if it is fixed or one of some choices."""
+        domain = self._searched.get(_BETA_FINAL)
+        return domain if isinstance(domain, Range) else None
 
     def size(self) -> int | None:
         """Return the number of different recipes, None if a continuous range makes them countless."""

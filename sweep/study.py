@@ -16,7 +16,7 @@ from sweep.study_file import StudyFile
 #: User attribute of the Optuna study that holds the study file.
 STUDY_FILE = "sweep:study_file"
 #: Sections that may change when a study goes on; they decide nothing about a student that is there.
-MAY_CHANGE = ("budget", "description", "promotion", "synthesis", "sampler", "reference_point")
+MAY_CHANGE = ("budget", "continuation", "description", "promotion", "synthesis", "sampler", "reference_point")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from objectives.scores import BUNCH_RATE_KHZ
 from objectives.students.architecture import Architecture
 from objectives.teacher_config import TeacherConfig
 from objectives.training.config import Training
-from sweep.errors import StudyFileError
+from sweep.errors import SearchSpaceError, StudyFileError
 from sweep.search_space import Searchable, SearchableRecipe, SearchSpace, explain, searchable, show
 from sweep.synthesis.target import Stage, Strategy, Target, ToolName
 
@@ -128,11 +128,13 @@ class Bound(Config):
 class Sampler(Config):
     """How Optuna chooses the next student. Each worker's seed is derived from the study's.
 
-    The first `startup_trials` are drawn at random by `tpe`; `population` is the generation of
-    `nsga2` and `nsga3`.
+    The runs that come `first` have the parameters given there, by their dotted paths; what is not
+    given is drawn. The first `startup_trials` are drawn at random by `tpe`; `population` is the
+    generation of `nsga2` and `nsga3`.
     """
 
     name: Literal["tpe", "nsga2", "nsga3", "random"] = "tpe"
+    first: tuple[dict[str, Any], ...] = ()
     startup_trials: int = Field(default=8, ge=1, le=100_000)
     population: int = Field(default=24, ge=2, le=100_000)
 
@@ -148,6 +150,13 @@ class Harvest(Config):
     """How many students a training run gives the study besides its end: at most `points`."""
 
     points: int = Field(default=8, ge=1, le=1000)
+
+
+class Continuation(Config):
+    """Runs that go on from a point of the front: their `share` of all runs, and their `epochs`."""
+
+    share: float = Field(default=0.75, ge=0, lt=1)
+    epochs: int = Field(default=40, ge=1, le=100_000)
 
 
 class Promotion(Config):
@@ -227,6 +236,7 @@ class StudyFile(Config):
     sampler: Sampler = Sampler()
     budget: Budget
     harvest: Harvest = Harvest()
+    continuation: Continuation = Continuation()
     seed: int = Field(default=0, ge=0, lt=2**31)
     reference_point: tuple[float, ...] | None = None
     promotion: Promotion = Promotion()
@@ -291,9 +301,17 @@ class StudyFile(Config):
     @model_validator(mode="after")
     def _recipes_can_be(self) -> Self:
         space = self.recipe_space()
-        if not self.dataset.source.exposure and space.fixed.get("training.exposure_fraction") != 0:
+        outliers = self.dataset.source.exposure or self.dataset.deposits
+        if not outliers and space.fixed.get("training.exposure_fraction") != 0:
             # It would be logged and searched, and applied to nothing.
-            raise ValueError("training.exposure_fraction: must be 0 for a dataset without exposure events")
+            raise ValueError(
+                "training.exposure_fraction: must be 0 for a dataset without exposure events or deposits"
+            )
+        for number, params in enumerate(self.sampler.first):
+            try:
+                space.check_some(params)
+            except SearchSpaceError as error:
+                raise ValueError(f"sampler.first[{number}].{error}") from None
         return self
 
 

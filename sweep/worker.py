@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import optuna
 import psutil
+from optuna.samplers import PartialFixedSampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from objectives.config import content_digest
 from objectives.costs.adder_graph import AdderGraph
 from objectives.costs.compiler import Compiler, compiler
 from objectives.errors import CostError, TrainingError
@@ -21,9 +23,12 @@ from objectives.training.trainer import Trainer
 from objectives.training.trajectory import Snapshot, Trajectory, run_trajectory, thin
 from sweep import home, records
 from sweep.calibration.correction import Correction, correction_for
+from sweep.continuation import STARTS_FROM, Continuation, choose_parent, parent_state
 from sweep.messages import Message, Noticed, PointFound, RunEnded, Working
+from sweep.screening import Known, worth_measuring
 from sweep.slots import Claim, Slots
 from sweep.study import Study, sampler_for
+from sweep.study_file import direction_of
 from sweep.training_ground import TrainingGround
 from sweep.worker_name import worker_name
 
@@ -97,14 +102,19 @@ class Worker:
         if trial is None:
             self.tell(Noticed(self.name, "every configuration of this search space has been tried"))
             return self.slots.finish(claim)
-        recipe = self.space.resolve(trial.params)
+        recipe = Recipe.model_validate_json(trial.user_attrs["recipe"])
         seed = _training_seed(self.study.file.seed, claim.slot)
         try:
             if not self.ground.is_compiled(recipe):
                 self.tell(Working(self.name, trial.number, "compiling", 0, 1))
             trainer = self.ground.trainer(recipe)
             trajectory = run_trajectory(
-                trainer, recipe, seed, self.ground.judge, on_epoch=self._epoch_teller(trial.number, recipe)
+                trainer,
+                recipe,
+                seed,
+                self.ground.judge,
+                on_epoch=self._epoch_teller(trial.number, recipe),
+                parent=parent_state(self.study, trial.user_attrs, trainer.model),
             )
             harvest = self._harvest(trial, recipe, trainer, trajectory, graphs)
         except TrainingError as error:
@@ -125,21 +135,30 @@ class Worker:
             return Trial(self.study.optuna, claim.trial_id)
         self._fail_orphans(claim)
         runs = self._begun_runs()
-        known = {t.user_attrs["digest"] for t in runs}
+        anew = {t.user_attrs["digest"] for t in runs if STARTS_FROM not in t.user_attrs}
         size = self.space.size()
-        if size is not None and len(known) >= size:
+        exhausted = size is not None and len(anew) >= size
+        continuation = self._continuation(claim, exhausted)
+        if continuation is None and exhausted:
             return None
-        self.study.optuna.sampler = sampler_for(
-            self.study.file, claim.slot, sum(t.state.is_finished() for t in runs)
-        )
+        known = {t.user_attrs["digest"] for t in runs}
+        fixed = self._fixed_params(claim, continuation)
+        sampler = sampler_for(self.study.file, claim.slot, sum(t.state.is_finished() for t in runs))
         for draw in range(MAX_DRAWS):
             if draw == MAX_DRAWS // 2:  # a sampler may insist on what it likes best
-                self.study.optuna.sampler = optuna.samplers.RandomSampler(seed=claim.slot)
+                sampler = optuna.samplers.RandomSampler(seed=claim.slot)
+            self.study.optuna.sampler = PartialFixedSampler(fixed, sampler)
             trial = self.study.optuna.ask()
             recipe = self.space.suggest(trial)
-            if recipe.digest() not in known and self.slots.reserve(claim, recipe.digest()):
+            digest = recipe.digest()
+            if continuation is not None:
+                recipe = continuation.continued(recipe, self.study.file.continuation.epochs)
+                digest = content_digest([recipe.digest(), continuation.parent.user_attrs["design"]])
+            if digest not in known and self.slots.reserve(claim, digest):
+                if continuation is not None:
+                    trial.set_user_attr(STARTS_FROM, continuation.parent.number)
                 trial.set_user_attr("role", "run")
-                trial.set_user_attr("digest", recipe.digest())
+                trial.set_user_attr("digest", digest)
                 trial.set_user_attr("slot", claim.slot)
                 trial.set_user_attr("seed", _training_seed(self.study.file.seed, claim.slot))
                 trial.set_user_attr("recipe", recipe.model_dump_json())
@@ -148,6 +167,25 @@ class Worker:
             trial.set_user_attr("problem", "drawn before; not trained again")
             self.study.optuna.tell(trial, state=TrialState.FAIL)
         return None
+
+    def _continuation(self, claim: Claim, exhausted: bool) -> Continuation | None:
+        """Decide whether this run goes on from a point of the front, and from which.
+
+        Where every configuration has been tried, it does if any run may.
+        """
+        rng = np.random.default_rng([self.study.file.seed, claim.slot])
+        share = self.study.file.continuation.share
+        by_chance = rng.random() < share and claim.slot >= len(self.study.file.sampler.first)
+        if not by_chance and not (exhausted and share > 0):
+            return None
+        return choose_parent(self.study, self.space, self.ground.is_compiled, rng)
+
+    def _fixed_params(self, claim: Claim, continuation: Continuation | None) -> dict[str, Any]:
+        """Return the parameters that are not for the sampler to choose."""
+        if continuation is not None:
+            return continuation.params
+        first = self.study.file.sampler.first
+        return first[claim.slot] if claim.slot < len(first) else {}
 
     def _begun_runs(self) -> list[FrozenTrial]:
         """Return the runs that belong to a slot; a worker died, or is about, to note any other."""
@@ -177,7 +215,7 @@ class Worker:
             )
         end_values, count = None, 0
         correction = correction_for(self.study.storage.engine, self.study.file.target)
-        finished = self._calibrate(trial, trainer, trajectory, graphs)
+        finished = self._calibrate(trial, recipe, trainer, trajectory, graphs)
         for number, student in enumerate(finished):
             self.tell(Working(self.name, trial.number, "measuring", number, len(finished)))
             is_end = student.snapshot is trajectory.end
@@ -201,10 +239,11 @@ class Worker:
         return Harvest(count, end_values, problem)
 
     def _calibrate(
-        self, trial: Trial, trainer: Trainer, trajectory: Trajectory, graphs: Compiler
+        self, trial: Trial, recipe: Recipe, trainer: Trainer, trajectory: Trajectory, graphs: Compiler
     ) -> list[Finished]:
         """Calibrate the students worth measuring, while those before them are compiled."""
-        chosen = thin(trajectory.snapshots, self.study.file.harvest.points)
+        promising = worth_measuring(trajectory.snapshots, self._known_points(trial, recipe))
+        chosen = thin(promising, self.study.file.harvest.points)
         if trajectory.end is not None and trajectory.end not in chosen:
             chosen = [trajectory.end, *chosen]
         finished = []
@@ -214,6 +253,33 @@ class Worker:
             network, outputs, ebops = trainer.finish()
             finished.append(Finished(snapshot, network, outputs, ebops, graphs.submit(network)))
         return finished
+
+    def _known_points(self, trial: Trial, recipe: Recipe) -> list[Known]:
+        """Return the points of the recipe's granularity that other runs gave the study.
+
+        An earlier attempt's of this run would make the second one choose otherwise.
+        """
+        file = self.study.file
+        scores = [name for name in file.objectives if direction_of(name) == "maximize"]
+        costs = {name: bound for name, bound in file.constraints.items() if bound.max is not None}
+        trials = self.study.trials()
+        known = []
+        for point in self.study.points():
+            about = point.user_attrs
+            run = trials[about.get("parent", point.number)]
+            if run.number == trial.number:
+                continue
+            if _granularity(Recipe.model_validate_json(run.user_attrs["recipe"])) != _granularity(recipe):
+                continue
+            kept = records.constraint_values(costs, about["validation"], about["cost"])
+            known.append(
+                Known(
+                    tuple(records.metric(name, about["validation"], about["cost"]) for name in scores),
+                    about["cost"]["ebops"],
+                    any(value > 0 for value in kept.values()),
+                )
+            )
+        return known
 
     def _measure(self, student: Finished, graph: AdderGraph) -> Point:
         dataset = self.ground.dataset
@@ -340,6 +406,10 @@ class Worker:
             )
 
         return tell
+
+
+def _granularity(recipe: Recipe) -> tuple[str, str]:
+    return recipe.quantization.weights.granularity, recipe.quantization.data.granularity
 
 
 def _core_seconds() -> float:

@@ -29,7 +29,7 @@ State = list[NDArray[Any]]
 #: Events in one step of a loop without gradients.
 FORWARD_BATCH = 1024
 #: Events that Keras predicts at once.
-PREDICT_BATCH = 8192
+PREDICT_BATCH = 2048
 #: Such steps in the calibration after each epoch.
 CALIBRATION_PARTS = 8
 
@@ -96,13 +96,20 @@ class Trainer:
         self._all_events, self._some_events = self._calibration_orders()
         self._epoch = tf.function(self._epoch_graph, jit_compile=True, autograph=False)
         self._calibrate = tf.function(self._calibrate_graph, jit_compile=True, autograph=False)
+        self._predict = tf.function(self._keras_graph, jit_compile=True, autograph=False)
 
     # --- a trial -----------------------------------------------------------------------------
 
-    def start(self, quantization: Quantization, seed: int) -> None:
-        """Set weights, bitwidths and optimizer to the beginning of the trial with this seed."""
-        mean_target = float(tf.reduce_mean(self.data.targets[: self.data.zero_bias]))
-        hgq.initialise(self.model, quantization, seed, output_bias=mean_target)
+    def start(self, quantization: Quantization, seed: int, parent: State | None = None) -> None:
+        """Set weights, bitwidths and optimizer to the beginning of the trial with this seed.
+
+        The student is `parent`, if there is one, which decides weights and bitwidths.
+        """
+        if parent is None:
+            mean_target = float(tf.reduce_mean(self.data.targets[: self.data.zero_bias]))
+            hgq.initialise(self.model, quantization, seed, output_bias=mean_target)
+        else:
+            self.load(parent)
         for variable in self.optimizer.variables:
             variable.assign(np.zeros(variable.shape, variable.dtype))
 
@@ -154,10 +161,20 @@ class Trainer:
         return hgq.describe(self.model), self.predict(validation), ebops
 
     def predict(self, events: Counts) -> NDArray[np.float32]:
-        """Return the scores (n,) that the Keras model gives the events (n, 18, 14)."""
-        parts = [events[start : start + PREDICT_BATCH] for start in range(0, len(events), PREDICT_BATCH)]
-        images = (part.astype(np.float32)[..., None] for part in parts)
-        return np.concatenate([np.asarray(self.model(x, training=False))[:, 0] for x in images])
+        """Return the scores (n,) that the Keras model gives the events (n, 18, 14).
+
+        Compiled, which is seven times faster, unless a weight would come out otherwise: XLA divides
+        by a square root in its own way, and a folded batch norm may then be rounded to another step.
+        """
+        whole = np.concatenate([events, np.repeat(events[-1:], -len(events) % PREDICT_BATCH, axis=0)])
+        images = whole.reshape(-1, PREDICT_BATCH, *IMAGE_SHAPE, 1).astype(np.float32)
+        weights = _quantized_weights(self.model)
+        scores = []
+        for part in images:
+            outputs, compiled_weights = self._predict(tf.constant(part))
+            same = all(np.array_equal(a, b) for a, b in zip(weights, compiled_weights, strict=True))
+            scores.append(outputs if same else self.model(part, training=False))
+        return np.concatenate([np.asarray(part)[:, 0] for part in scores])[: len(events)]
 
     # --- graphs ------------------------------------------------------------------------------
 
@@ -221,6 +238,10 @@ class Trainer:
         )
         return tf.reshape(scores, [-1])
 
+    def _keras_graph(self, images: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Return the model's scores, and the weights that they were computed with."""
+        return self.model(images, training=False), _quantized_weights(self.model)
+
     def _layer_ebops(self, layer: keras.Layer) -> tf.Tensor:
         return tf.cast(batch_last.layer_ebops(layer), tf.int32)
 
@@ -239,6 +260,11 @@ class Trainer:
 
 def _quantizers(model: keras.Model) -> list[Any]:
     return [x for x in model._flatten_layers() if hasattr(x, "bw_mapper")]
+
+
+def _quantized_weights(model: keras.Model) -> list[tf.Tensor]:
+    layers = hgq.quantized_layers(model)
+    return [layer.qkernel for layer in layers] + [layer.qbias for layer in layers if layer.bias is not None]
 
 
 def _part(events: tf.Tensor, i: tf.Tensor) -> tf.Tensor:

@@ -17,6 +17,8 @@ from objectives.training import schedule
 from objectives.training.trainer import State, Trainer
 
 Floats = NDArray[np.floating[Any]]
+#: Epochs in a row with a constant score after which a student is dead; some come back before.
+DEAD_AFTER = 5
 #: From validation scores to what is maximized, by name.
 Judge = Callable[[Floats], Mapping[str, float]]
 
@@ -43,8 +45,8 @@ class Snapshot:
 class Trajectory:
     """What a run left: its non-dominated snapshots, fewest EBOPs first, and how it ended.
 
-    `end` is the student after the last epoch, dominated or not; a student that died at `died_at`
-    has none.
+    `end` is the student after the last epoch, dominated or not; a student that died has none, and
+    its score has been constant from epoch `died_at` on.
     """
 
     snapshots: list[Snapshot]
@@ -60,16 +62,20 @@ def run_trajectory(
     *,
     on_epoch: Callable[[int, float, Mapping[str, float], int], None] | None = None,
     last_epoch: int | None = None,
+    parent: State | None = None,
 ) -> Trajectory:
     """Train `recipe` from `seed` and keep the non-dominated epochs; stop after `last_epoch`, if given.
 
-    `on_epoch` is called with (epoch, loss, scores, EBOPs). A student whose validation scores are
-    all equal counts as dead, and the run ends at once. On small samples some would have come back.
-    Raises TrainingError when loss or scores stop being finite.
+    Starts from the student `parent` where there is one. `on_epoch` is called with (epoch, loss,
+    scores, EBOPs). A student whose validation scores have been all equal for `DEAD_AFTER` epochs, or
+    are at the end, is dead, and the run ends. Raises TrainingError when loss or scores stop being
+    finite.
     """
     training = recipe.training
-    trainer.start(recipe.quantization, seed)
+    trainer.start(recipe.quantization, seed, parent)
     front: list[Snapshot] = []
+    newcomer: Snapshot | None = None
+    constant_since: int | None = None
     for epoch in range(training.epochs):
         beta = schedule.beta(training.beta, epoch, training.epochs)
         order = epoch_order(
@@ -86,7 +92,12 @@ def run_trajectory(
                 f"training diverged in epoch {epoch} (loss {loss}): lower training.learning_rate"
             )
         if outputs.min() == outputs.max():
-            return Trajectory(_by_ebops(front), None, epoch)
+            newcomer = None
+            constant_since = epoch if constant_since is None else constant_since
+            if epoch + 1 - constant_since == DEAD_AFTER or epoch == last_epoch:
+                break
+            continue
+        constant_since = None
         scores = judge(outputs)
         if on_epoch is not None:
             on_epoch(epoch, loss, scores, ebops)
@@ -95,7 +106,7 @@ def run_trajectory(
             front = [kept for kept in front if not newcomer.dominates(kept)] + [newcomer]
         if epoch == last_epoch:
             break
-    return Trajectory(_by_ebops(front), newcomer, None)
+    return Trajectory(_by_ebops(front), newcomer, constant_since)
 
 
 def _by_ebops(snapshots: list[Snapshot]) -> list[Snapshot]:

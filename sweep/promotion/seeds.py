@@ -11,6 +11,7 @@ from objectives.measurement import Point, measure_point
 from objectives.progress import Progress
 from objectives.recipe import Recipe
 from objectives.training.trajectory import run_trajectory
+from sweep.continuation import parent_state
 from sweep.study import Study
 from sweep.training_ground import TrainingGround
 
@@ -32,7 +33,6 @@ def _spread(
     A student that died, diverged or could not be compiled is counted under `failed`.
     """
     run = study.trials()[trial.user_attrs.get("parent", trial.number)]
-    recipe = Recipe.model_validate_json(run.user_attrs["recipe"])
     tried = [
         int(seed) for seed in np.random.SeedSequence(run.user_attrs["seed"]).generate_state(seeds) % 2**31
     ]
@@ -40,7 +40,7 @@ def _spread(
     for number, seed in enumerate(tried):
         progress(f"training trial {trial.number} from other seeds", number, seeds)
         try:
-            point = _trained(recipe, seed, trial.user_attrs["epoch"], ground, graphs)
+            point = _trained(study, run, seed, trial.user_attrs["epoch"], ground, graphs)
         except (TrainingError, CostError) as error:
             spread["failed"][str(seed)] = str(error)
             continue
@@ -51,9 +51,13 @@ def _spread(
     return spread
 
 
-def _trained(recipe: Recipe, seed: int, epoch: int, ground: TrainingGround, graphs: Compiler) -> Point:
+def _trained(
+    study: Study, run: FrozenTrial, seed: int, epoch: int, ground: TrainingGround, graphs: Compiler
+) -> Point:
+    recipe = Recipe.model_validate_json(run.user_attrs["recipe"])
     trainer = ground.trainer(recipe)
-    trajectory = run_trajectory(trainer, recipe, seed, ground.judge, last_epoch=epoch)
+    parent = parent_state(study, run.user_attrs, trainer.model)
+    trajectory = run_trajectory(trainer, recipe, seed, ground.judge, last_epoch=epoch, parent=parent)
     if trajectory.end is None:
         raise TrainingError(f"the student died in epoch {trajectory.died_at} (constant score)")
     trainer.load(trajectory.end.state)

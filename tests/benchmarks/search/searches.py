@@ -11,9 +11,11 @@ from contextlib import contextmanager
 import psutil
 
 from objectives.costs.compiler import compiler
+from objectives.data.dataset import load_dataset
 from objectives.errors import CicadaError
+from sweep import home
 from sweep.display import Display
-from sweep.study_file import Sampler
+from sweep.study_file import parse_study
 from tests.benchmarks.search.curves import chosen_front, hypervolume
 from tests.benchmarks.search.kept import (
     OF_FIXED_LENGTH,
@@ -26,8 +28,9 @@ from tests.benchmarks.search.kept import (
     write_search,
     write_spent,
 )
+from tests.benchmarks.search.measured import STUDY_FILE
 from tests.benchmarks.search.running import Running
-from tests.benchmarks.search.study import run_study
+from tests.benchmarks.search.study import run_study, study_of
 
 #: Seconds between two looks at the anchors that run.
 LOOK = 0.5
@@ -61,10 +64,13 @@ class Searches:
 
     def _prepare(self) -> None:
         """Make data and teacher, if they are not there, so that no search is charged for them."""
-        from tests.benchmarks.search.problem import Problem  # TensorFlow
+        from objectives.teacher import load_teacher  # TensorFlow
+        from tests.benchmarks.search.problem import Problem
 
         self.display.under_way({"preparation": "data and teacher"})
         Problem().mean_target()
+        file = parse_study(study_of("this_project"), STUDY_FILE)
+        load_teacher(file.teacher, load_dataset(file.dataset, home.data_cache()), home.teacher_cache())
         self.display.under_way({})
 
     def _search_anchors(self, jobs: list[Job]) -> None:
@@ -101,12 +107,12 @@ class Searches:
             self.display.under_way({job.name: f"{done:,} of {total:,} core-seconds"})
 
         _make_folder(job)
-        sampler = {"name": "random"} if job.method == "random_search" else Sampler().model_dump(mode="json")
-        measured, spent = run_study(job.folder, job.seed, self.core_seconds, sampler, progress)
+        content = study_of(job.method)
+        measured, spent = run_study(job.folder, job.seed, self.core_seconds, content, progress)
         self.display.under_way({})
         self._show_searched(job, len(measured), spent)
         found_at = [student.core_seconds for student in measured]
-        self._keep(job, Search(found_at, measured, self.core_seconds, spent, sampler))
+        self._keep(job, Search(found_at, measured, self.core_seconds, spent, content["sampler"]))
 
     # --- measuring ---------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import yaml
 from objectives.progress import Progress, silent
 from sweep.storage import open_storage
 from sweep.study import load
+from sweep.study_file import read_yaml
 from tests.benchmarks.search.kept import Spent
 from tests.benchmarks.search.measured import STUDY_FILE, Measured
 from tests.benchmarks.search.running import Running
@@ -19,17 +20,41 @@ READING = 0.25
 WORKERS = 2
 
 
+#: What the study of each method adds to the problem's; random search neither learns nor continues.
+THIS_PROJECT = Path(__file__).with_name("this_project.yaml")
+RANDOM = {"sampler": {"name": "random"}, "continuation": {"share": 0.0}}
+
+
+def study_of(method: str) -> dict[str, Any]:
+    """Return the content of the study file of method `this_project` or `random_search`."""
+    content = _merged(_read(STUDY_FILE), _read(THIS_PROJECT))
+    return content if method == "this_project" else content | RANDOM
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return read_yaml(file.read_bytes(), file.name)
+
+
+def _merged(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return `content` with `changes`, section by section."""
+    result = dict(content)
+    for key, value in changes.items():
+        mine = result.get(key)
+        both = isinstance(mine, dict) and isinstance(value, dict)
+        result[key] = _merged(mine, value) if both else value
+    return result
+
+
 def run_study(
-    folder: Path, seed: int, core_seconds: float, sampler: dict[str, Any], progress: Progress = silent
+    folder: Path, seed: int, core_seconds: float, content: dict[str, Any], progress: Progress = silent
 ) -> tuple[list[Measured], Spent]:
-    """Run the problem's study for `core_seconds` on two cores; return what it measured and took.
+    """Run a study for `core_seconds` on two cores; return what it measured and took.
 
     A point's time is all the processor time that the command and its children had used by then, so
     the last ones may be later than `core_seconds`. Raises SearchError when the command failed.
     """
-    content = yaml.safe_load(STUDY_FILE.read_text())
-    content |= {"study": f"search-{folder.name}", "seed": seed, "sampler": sampler}
-    content["budget"] = {"trials": 100_000, "core_hours": core_seconds / 3600}
+    budget = {"trials": 100_000, "core_hours": core_seconds / 3600}
+    content = content | {"study": f"search-{folder.name}", "seed": seed, "budget": budget}
     (folder / "study.yaml").write_text(yaml.safe_dump(content))
     storage = f"sqlite:///{folder / 'sweep.db'}"
     arguments = ["run", str(folder / "study.yaml"), "--storage", storage, "--workers", str(WORKERS)]

@@ -1,0 +1,138 @@
+"""Runs that go on from a student of the front instead of starting anew.
+
+A student that was annealed to few bits is a better start for its neighbours on the front than random
+weights are: its run needs no new graph and begins near what is already good. Beta goes back to, or
+below, what the parent was trained with, and up again past it, at a learning rate and with an exposure
+fraction of its own. In the words of evolution: inherited weights, mutated training.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from zipfile import BadZipFile
+
+import keras
+import moocore
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
+
+from objectives.recipe import Recipe
+from objectives.training.trainer import State
+from sweep import home, records
+from sweep.errors import StudyError
+from sweep.search_space import SearchSpace
+from sweep.study import Study
+
+#: Beta of a continued run in units of its parent's, log-uniform: where the ramp starts and ends.
+FIRST_BETA = (0.1, 1.0)
+LAST_BETA = (2.0, 10.0)
+#: Share of the epochs at the first beta, in which the optimizer finds its feet.
+WARM_UP = 0.2
+#: A parent whose graph this worker would have to compile is chosen so much less often.
+UNCOMPILED = 0.25
+#: What is drawn anew; all else is the parent's, for it decides the graph or is decided by the parent.
+DRAWN = ("training.learning_rate", "training.restarts", "training.exposure_fraction")
+#: User attribute of a run: the number of the point that it goes on from.
+STARTS_FROM = "starts_from"
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A point to go on from, its run's parameters and recipe, and the ramp that follows."""
+
+    parent: FrozenTrial
+    params: dict[str, Any]
+    recipe: Recipe
+    first_beta: float
+    last_beta: float
+
+    def continued(self, drawn: Recipe, epochs: int) -> Recipe:
+        """Return the drawn recipe with the epochs and the ramp of this continuation."""
+        beta = drawn.training.beta
+        if beta.schedule == "log-ramp":
+            ramp = {"initial": self.first_beta, "final": self.last_beta, "warm_up": WARM_UP}
+            beta = beta.model_copy(update=ramp)
+        training = drawn.training.model_copy(update={"epochs": epochs, "beta": beta})
+        return drawn.model_copy(update={"training": training})
+
+
+def choose_parent(
+    study: Study, space: SearchSpace, is_compiled: Callable[[Recipe], bool], rng: np.random.Generator
+) -> Continuation | None:
+    """Choose a point of the present front to go on from; None while there is none.
+
+    The more often a point has been a parent the less likely it is, so that all have their turn.
+    """
+    points = _front(study)
+    if not points:
+        return None
+    trials = study.trials()
+    runs = [trials[point.user_attrs.get("parent", point.number)] for point in points]
+    recipes = [Recipe.model_validate_json(run.user_attrs["recipe"]) for run in runs]
+    children = [t.user_attrs[STARTS_FROM] for t in trials if STARTS_FROM in t.user_attrs]
+    weights = np.array(
+        [
+            (1.0 if is_compiled(recipe) else UNCOMPILED) / (1 + children.count(point.number))
+            for point, recipe in zip(points, recipes, strict=True)
+        ]
+    )
+    chosen = int(rng.choice(len(points), p=weights / weights.sum()))
+    first, last = _ramp(points[chosen].user_attrs["beta"], space, rng)
+    inherited = {name: value for name, value in runs[chosen].params.items() if name not in DRAWN}
+    params = space.params_at_beta(inherited, last) or inherited
+    return Continuation(points[chosen], params, recipes[chosen], first, last)
+
+
+def parent_state(study: Study, run: Mapping[str, Any], model: keras.Model) -> State | None:
+    """Return the variables of the student that a run goes on from, by the run's user attributes.
+
+    None for a run that starts anew. `model` has the run's architecture; its variables are overwritten.
+    Raises StudyError when the student's folder is gone.
+    """
+    number = run.get(STARTS_FROM)
+    if number is None:
+        return None
+    name = study.trials()[number].user_attrs["student"]
+    file = home.students_folder(study.name) / name / "student.keras"
+    try:
+        model.load_weights(file)
+    except (OSError, ValueError, BadZipFile) as error:
+        raise StudyError(
+            f"{file}: the student of trial {number}, which a run goes on from, cannot be read"
+            f" ({str(error).splitlines()[0]}); restore the folder"
+        ) from error
+    return [np.array(variable) for variable in model.weights]
+
+
+def _front(study: Study) -> list[FrozenTrial]:
+    """Return the non-dominated points, as they were told; feasible ones where there are any."""
+    points = list(study.points())
+    feasible = [
+        p
+        for p in points
+        if all(
+            value <= 0
+            for value in records.constraint_values(
+                study.file.constraints, p.user_attrs["validation"], p.user_attrs["cost"]
+            ).values()
+        )
+    ]
+    points = feasible or points
+    return (
+        [points[i] for i in np.flatnonzero(moocore.is_nondominated(_losses(study, points)))] if points else []
+    )
+
+
+def _losses(study: Study, points: list[FrozenTrial]) -> NDArray[np.float64]:
+    signs = [-1.0 if direction == "maximize" else 1.0 for direction in study.file.directions]
+    return np.array([point.values for point in points]) * signs
+
+
+def _ramp(beta: float, space: SearchSpace, rng: np.random.Generator) -> tuple[float, float]:
+    """Return the first and last beta after a parent trained with `beta`, inside what the study searches."""
+    first, last = (beta * float(np.exp(rng.uniform(*np.log(between)))) for between in (FIRST_BETA, LAST_BETA))
+    allowed = space.beta_range()
+    low, high = (allowed.low, allowed.high) if allowed else (0.0, 1.0)
+    last = min(max(last, low), high)
+    return min(max(first, low), last), last

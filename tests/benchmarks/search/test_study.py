@@ -1,0 +1,29 @@
+"""The studies that the benchmark runs can be read, and differ in what they are to differ in."""
+
+import pytest
+
+from sweep.study_file import StudyFile, load_study_file, parse_study
+from tests.benchmarks.search.measured import STUDY_FILE
+from tests.benchmarks.search.study import study_of
+
+
+def file_of(method: str) -> StudyFile:
+    return parse_study(study_of(method), STUDY_FILE)
+
+
+@pytest.mark.parametrize("method", ["this_project", "random_search"])
+def test_a_study_has_the_problems_space_and_events(method: str) -> None:
+    problem, mine = load_study_file(STUDY_FILE), file_of(method)
+    for section in ("student", "quantization", "objectives", "constraints", "teacher", "reference_point"):
+        assert getattr(mine, section) == getattr(problem, section)
+    assert mine.dataset.model_copy(update={"deposits": 0}) == problem.dataset
+    assert {**mine.training.model_dump(), "epochs": 0} == {**problem.training.model_dump(), "epochs": 0}
+
+
+def test_random_search_has_our_training_and_neither_learns_nor_continues() -> None:
+    ours, random = file_of("this_project"), file_of("random_search")
+    assert ours.continuation.share > 0
+    assert ours.sampler.first
+    assert (random.sampler.name, random.sampler.first, random.continuation.share) == ("random", (), 0)
+    changed = {"sampler", "continuation"}
+    assert ours.model_dump(exclude=changed) == random.model_dump(exclude=changed)
