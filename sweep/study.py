@@ -157,6 +157,12 @@ def sampler_for(file: StudyFile, slot: int, finished_runs: int) -> optuna.sample
     return sampler
 
 
+def with_fixed(sampler: optuna.samplers.BaseSampler, params: dict[str, Any]) -> optuna.samplers.BaseSampler:
+    """Return a sampler that gives these parameters their values, and leaves the others to `sampler`."""
+    with _experiments_allowed():
+        return optuna.samplers.PartialFixedSampler(params, sampler)
+
+
 @contextmanager
 def _experiments_allowed() -> Iterator[None]:
     """Keep Optuna's warnings about what it calls experimental from the user's terminal."""

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import optuna
 import psutil
-from optuna.samplers import PartialFixedSampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from objectives.config import content_digest
@@ -27,7 +26,7 @@ from sweep.continuation import STARTS_FROM, Continuation, choose_parent, parent_
 from sweep.messages import Message, Noticed, PointFound, RunEnded, Working
 from sweep.screening import Known, worth_measuring
 from sweep.slots import Claim, Slots
-from sweep.study import Study, sampler_for
+from sweep.study import Study, sampler_for, with_fixed
 from sweep.study_file import direction_of
 from sweep.training_ground import TrainingGround
 from sweep.worker_name import worker_name
@@ -147,7 +146,7 @@ class Worker:
         for draw in range(MAX_DRAWS):
             if draw == MAX_DRAWS // 2:  # a sampler may insist on what it likes best
                 sampler = optuna.samplers.RandomSampler(seed=claim.slot)
-            self.study.optuna.sampler = PartialFixedSampler(fixed, sampler)
+            self.study.optuna.sampler = with_fixed(sampler, fixed)
             trial = self.study.optuna.ask()
             recipe = self.space.suggest(trial)
             digest = recipe.digest()

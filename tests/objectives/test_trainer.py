@@ -18,6 +18,7 @@ from objectives.students.network import Quantize, QuantizedNetwork
 from objectives.training.trainer import (
     CALIBRATION_PARTS,
     FORWARD_BATCH,
+    PREDICT_BATCH,
     GraphKey,
     State,
     Trainer,
@@ -115,7 +116,7 @@ def test_beta_takes_bits_away(trainer: Trainer) -> None:
 
 
 def test_one_compilation_serves_all(trainer: Trainer) -> None:
-    """What the tests before have trained, and two trials more, went through the same two graphs."""
+    """What the tests before have trained, and two trials more, went through the same graphs."""
     for seed, quantization in ((1, START), (2, FEWER_BITS)):
         train(trainer, seed, epochs=1, start=quantization, learning_rate=1e-3 * seed)
         trainer.measure()
@@ -124,6 +125,42 @@ def test_one_compilation_serves_all(trainer: Trainer) -> None:
         trainer.train_epoch(order_of(trainer, 1, 0, fraction), 1e-3, 1e-6)
     assert trainer._epoch.experimental_get_tracing_count() == 1
     assert trainer._calibrate.experimental_get_tracing_count() == 1
+    for events in (1, PREDICT_BATCH, PREDICT_BATCH + 1):
+        trainer.predict(trainer.data.events.numpy()[:events])
+    assert trainer._predict.experimental_get_tracing_count() == 1
+
+
+# ---- one parent, one child ----------------------------------------------------------------------
+
+
+def test_a_trial_begins_as_its_parent(trainer: Trainer) -> None:
+    train(trainer, 7)
+    trainer.calibrate()
+    parent = trainer.state()
+    train(trainer, 8, start=FEWER_BITS)
+    trainer.start(FEWER_BITS, 9, parent)
+    assert all((a == b).all() for a, b in zip(trainer.state(), parent, strict=True))
+    assert all((v.numpy() == 0).all() for v in trainer.optimizer.variables)
+
+
+def test_a_parent_and_a_seed_train_to_one_state_whatever_was_before(trainer: Trainer) -> None:
+    train(trainer, 7)
+    trainer.calibrate()
+    parent = trainer.state()
+    kept = [np.array(value) for value in parent]
+
+    def go_on(seed: int) -> dict[str, NDArray[Any]]:
+        trainer.start(START, seed, parent)
+        for epoch in range(2):
+            trainer.train_epoch(order_of(trainer, seed, epoch), 3e-3, 1e-4)
+        return variables(trainer)
+
+    first = go_on(11)
+    train(trainer, 8, start=FEWER_BITS, learning_rate=3e-2, beta=1e-3)
+    trainer.finish()
+    assert differing(first, go_on(11)) == []
+    assert differing(first, go_on(12)), "another seed is another child"
+    assert all((a == b).all() for a, b in zip(parent, kept, strict=True)), "a parent stays as it is"
 
 
 # ---- what is measured ---------------------------------------------------------------------------
@@ -198,6 +235,45 @@ def test_the_network_gives_the_scores(trainer: Trainer, finished: Finished, vali
     assert (network.predict(events) == outputs).all()
     keras_outputs = trainer.model(events.astype(np.float32)[..., None], training=False)[:, 0]
     assert (np.asarray(keras_outputs) == outputs).all()
+
+
+# ---- predictions --------------------------------------------------------------------------------
+
+
+def eager(trainer: Trainer, events: NDArray[np.uint16]) -> NDArray[np.float32]:
+    return np.asarray(trainer.model(events.astype(np.float32)[..., None], training=False))[:, 0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 777, PREDICT_BATCH - 1, PREDICT_BATCH, PREDICT_BATCH + 1, 3000])
+@pytest.mark.usefixtures("finished")
+def test_predictions_are_the_eager_models(count: int, trainer: Trainer) -> None:
+    events = trainer.data.events.numpy()[-count:]
+    outputs = trainer.predict(events)
+    assert (outputs.shape, outputs.dtype) == ((count,), np.float32)
+    assert outputs.tobytes() == eager(trainer, events).tobytes()
+
+
+@pytest.mark.parametrize("count", [1, 777, PREDICT_BATCH + 1])
+@pytest.mark.parametrize("which", [0, -1])
+@pytest.mark.usefixtures("finished")
+def test_compiled_scores_count_only_with_the_weights_of_the_model(
+    count: int, which: int, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = trainer.data.events.numpy()[:count]
+    compiled, by = trainer._predict, 0.0
+
+    def other(images: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        outputs, weights = compiled(images)
+        weights = list(weights)
+        flat = weights[which].numpy()
+        flat.reshape(-1)[-1] += by
+        weights[which] = tf.constant(flat)
+        return outputs + 1, weights
+
+    monkeypatch.setattr(trainer, "_predict", other)
+    assert (trainer.predict(events) == eager(trainer, events) + 1).all(), "the same weights: compiled"
+    by = 2.0**-10
+    assert trainer.predict(events).tobytes() == eager(trainer, events).tobytes()
 
 
 def ranges(trainer: Trainer) -> dict[str, NDArray[Any]]:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,8 +16,15 @@ from objectives.errors import TrainingError
 from objectives.quantization import Quantization
 from objectives.recipe import Recipe
 from objectives.training import schedule
-from objectives.training.trainer import Trainer
-from objectives.training.trajectory import Snapshot, Trajectory, epoch_order, run_trajectory, thin
+from objectives.training.trainer import State, Trainer
+from objectives.training.trajectory import (
+    DEAD_AFTER,
+    Snapshot,
+    Trajectory,
+    epoch_order,
+    run_trajectory,
+    thin,
+)
 
 # ---- a run of which every epoch is known --------------------------------------------------------
 
@@ -34,17 +41,21 @@ class Scripted:
     """Stands in for a `Trainer`: the figures of each epoch are given."""
 
     def __init__(
-        self, epochs: list[Epoch], loss: float = 1.0, outputs: tuple[float, ...] = (0.0, 1.0)
+        self,
+        epochs: list[Epoch],
+        loss: float = 1.0,
+        outputs: tuple[float, ...] = (0.0, 1.0),
+        constant: Collection[int] = (),
     ) -> None:
         self.data = Sizes()
         self.epochs = epochs
-        self.loss, self.outputs = loss, outputs
+        self.loss, self.outputs, self.constant = loss, outputs, constant
         self.done = 0
         self.asked: list[tuple[list[int], float, float]] = []
-        self.begun: list[tuple[Quantization, int]] = []
+        self.begun: list[tuple[Quantization, int, State | None]] = []
 
-    def start(self, quantization: Quantization, seed: int) -> None:
-        self.begun.append((quantization, seed))
+    def start(self, quantization: Quantization, seed: int, parent: State | None = None) -> None:
+        self.begun.append((quantization, seed, parent))
 
     def train_epoch(self, order: NDArray[np.int32], learning_rate: float, beta: float) -> float:
         self.asked.append((order.tolist(), learning_rate, beta))
@@ -52,14 +63,21 @@ class Scripted:
         return self.loss
 
     def measure(self) -> tuple[NDArray[np.float64], int]:
-        return np.array([*self.outputs, self.done]), self.epochs[self.done - 1][2]
+        outputs = np.array([*self.outputs, self.done])
+        if self.done - 1 in self.constant:
+            outputs[:] = self.done
+        return outputs, self.epochs[self.done - 1][2]
 
     def state(self) -> list[NDArray[Any]]:
         return [np.array(self.done - 1)]
 
-    def run(self, seed: int = 0, **training: Any) -> Trajectory:
+    def run(
+        self, seed: int = 0, *, last_epoch: int | None = None, parent: State | None = None, **training: Any
+    ) -> Trajectory:
         recipe = Recipe.model_validate({"training": {"epochs": len(self.epochs), "batch": 4, **training}})
-        return run_trajectory(cast(Trainer, self), recipe, seed, self.judge)
+        return run_trajectory(
+            cast(Trainer, self), recipe, seed, self.judge, last_epoch=last_epoch, parent=parent
+        )
 
     def judge(self, outputs: NDArray[Any]) -> Mapping[str, float]:
         one, two, _ = self.epochs[int(outputs[-1]) - 1]
@@ -118,7 +136,7 @@ def test_a_run_follows_its_recipe() -> None:
             }
         }
     ).training
-    assert run.begun == [(Quantization(), 11)]
+    assert run.begun == [(Quantization(), 11, None)]
     assert [asked[1] for asked in run.asked] == [schedule.learning_rate(training, n) for n in range(6)]
     assert [asked[2] for asked in run.asked] == [schedule.beta(training.beta, n, 6) for n in range(6)]
     orders = [asked[0] for asked in run.asked]
@@ -148,6 +166,94 @@ def test_what_is_not_finite_has_diverged(loss: float, outputs: tuple[float, ...]
     ) as caught:
         Scripted([(1.0, 1.0, 1)] * 3, loss, outputs).run()
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_may_start_from_another_student() -> None:
+    run, parent = Scripted([(1.0, 0.0, 5)] * 3), [np.array([1.0, 2.0])]
+    run.run(seed=4, parent=parent)
+    ((_, seed, begun),) = run.begun
+    assert (seed, begun is parent) == (4, True)
+
+
+# ---- students that die, or nearly ----------------------------------------------------------------
+
+EPOCHS = 12
+
+
+@given(st.sets(st.integers(0, EPOCHS - 1)), st.none() | st.integers(0, EPOCHS - 1))
+def test_constant_epochs_are_survived_or_are_the_end(constant: set[int], last_epoch: int | None) -> None:
+    # Each epoch is better than those before: what is not constant is kept if it was reached and is last.
+    run = Scripted([(n / 99, 0.0, 50 + n) for n in range(EPOCHS)], constant=constant)
+    trajectory = run.run(last_epoch=last_epoch)
+    reached = EPOCHS if last_epoch is None else last_epoch + 1
+    dead = next((n for n in range(reached) if set(range(n + 1 - DEAD_AFTER, n + 1)) <= constant), None)
+    reached = reached if dead is None else dead + 1
+    assert run.done == reached
+    assert [s.epoch for s in trajectory.snapshots] == [n for n in range(reached) if n not in constant]
+    if reached - 1 in constant:
+        assert trajectory.end is None
+        assert trajectory.died_at == max(n for n in range(-1, reached) if n not in constant) + 1
+    else:
+        assert trajectory.died_at is None
+        assert trajectory.end is not None
+        assert trajectory.end.epoch == reached - 1
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_a_student_comes_back_before_it_is_dead(first: int) -> None:
+    constant = range(first, first + DEAD_AFTER - 1)
+    run = Scripted([(n / 99, 0.0, 50 - n) for n in range(EPOCHS)], constant=constant)
+    trajectory = run.run()
+    assert run.done == EPOCHS
+    assert trajectory.died_at is None
+    assert trajectory.end is not None
+    assert trajectory.end.epoch == EPOCHS - 1
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_a_student_is_dead_after_so_many_constant_epochs(first: int) -> None:
+    constant = range(first, first + DEAD_AFTER)
+    run = Scripted([(n / 99, 0.0, 50 + n) for n in range(EPOCHS)], constant=constant)
+    trajectory = run.run()
+    assert run.done == first + DEAD_AFTER
+    assert (trajectory.died_at, trajectory.end) == (first, None)
+    assert [s.epoch for s in trajectory.snapshots] == list(range(first))
+
+
+def test_constant_epochs_apart_do_not_add_up() -> None:
+    constant = [n for n in range(EPOCHS - 1) if n % 3]
+    assert len(constant) > DEAD_AFTER
+    trajectory = Scripted([(n / 99, 0.0, 50) for n in range(EPOCHS)], constant=constant).run()
+    assert trajectory.died_at is None
+
+
+@pytest.mark.parametrize("constant", [1, DEAD_AFTER - 1])
+def test_a_student_that_is_constant_at_its_end_is_dead(constant: int) -> None:
+    alive = EPOCHS - constant
+    epochs = [(n / 99, 0.0, 50 + n) for n in range(EPOCHS)]
+    trajectory = Scripted(epochs, constant=range(alive, EPOCHS)).run()
+    assert (trajectory.died_at, trajectory.end) == (alive, None)
+    assert [s.epoch for s in trajectory.snapshots] == list(range(alive))
+
+
+def test_an_epoch_that_is_looked_at_while_constant_is_dead() -> None:
+    epochs = [(n / 99, 0.0, 50 + n) for n in range(EPOCHS)]
+    run = Scripted(epochs, constant=range(3, 3 + DEAD_AFTER - 1))
+    trajectory = run.run(last_epoch=4)
+    assert run.done == 5
+    assert (trajectory.died_at, trajectory.end) == (3, None)
+
+
+def test_a_constant_epoch_is_never_kept_nor_told() -> None:
+    # It would be the best of all: no EBOPs, and scores that nothing beats.
+    epochs = [(0.5, 0.5, 9), (1.0, 1.0, 0), (0.6, 0.5, 9)]
+    run, told = Scripted(epochs, constant=[1]), []
+    recipe = Recipe.model_validate({"training": {"epochs": 3, "batch": 4}})
+    trajectory = run_trajectory(
+        cast(Trainer, run), recipe, 0, run.judge, on_epoch=lambda epoch, *_: told.append(epoch)
+    )
+    assert [s.epoch for s in trajectory.snapshots] == [2]
+    assert told == [0, 2]
 
 
 # ---- a real run ---------------------------------------------------------------------------------
@@ -181,9 +287,9 @@ def test_a_student_that_dies_ends_its_run(trainer: Trainer, recipe: Recipe, judg
         on_epoch=lambda epoch, *_: told.append(epoch),
     )
     assert trajectory.died_at is not None
-    assert 0 < trajectory.died_at < 39
+    assert 0 < trajectory.died_at < 40 - DEAD_AFTER, "the run ended before its epochs did"
     assert trajectory.end is None
-    assert told == list(range(trajectory.died_at))
+    assert told[-1] == trajectory.died_at - 1
     assert trajectory.snapshots
     assert all(snapshot.epoch < trajectory.died_at for snapshot in trajectory.snapshots)
     assert min(snapshot.ebops for snapshot in trajectory.snapshots) > 0

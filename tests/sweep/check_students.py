@@ -22,6 +22,7 @@ from objectives.measurement import all_events, split_outputs
 from objectives.schemes import hgq  # noqa: F401  # the layers that saved students are made of
 from objectives.scores import score
 from sweep import home
+from sweep.continuation import STARTS_FROM
 from sweep.front import front_of
 from sweep.reproduction import retrain
 from sweep.storage import open_storage
@@ -50,8 +51,12 @@ def main(name: str, again: int) -> None:
     ground = TrainingGround(study.file)
     points = front_of(study).as_json()["points"]
     trials = [point["trial"] for point in points]
-    # The ends of runs, too, dominated or not.
-    chosen = [*trials, *(run.number for run in study.runs() if run.number not in trials)][:again]
+    # First a student of a run that went on from another's; the ends of runs, too, dominated or not.
+    known = study.trials()
+    runs = {p.number: known[p.user_attrs.get("parent", p.number)] for p in study.points()}
+    continued = [number for number, run in runs.items() if STARTS_FROM in run.user_attrs]
+    ends = [number for number, run in runs.items() if number == run.number]
+    chosen = list(dict.fromkeys([*continued[:1], *trials, *ends]))[:again]
     found = {
         "points": {point["trial"]: compare(Path(point["student"]), ground) for point in points},
         "designs": {number: retrain(study, number, ground).digest() for number in chosen},

@@ -116,6 +116,15 @@ STUDY_FILES: dict[str, tuple[str | bytes, str]] = {
     "text for a number": (but(training={"epochs": "many"}), "training.epochs: must be a whole number"),
     "a fraction for a count": (but(student={"hidden": 4.5}), "student.hidden: must be a whole number"),
     "a truth for a number": (but(seed=True), "seed: must be a whole number"),
+    "a share of all runs": (but(continuation={"share": 1}), "continuation.share: must be less than 1, not 1"),
+    "a first run of no such path": (
+        but(sampler={"first": [{"student.hiden": 8}]}),
+        "sampler.first[0].student.hiden: this study does not search it",
+    ),
+    "a first run outside the space": (
+        but(sampler={"first": [{"student.hidden": 4}, {"training.beta.final": 0.1}]}),
+        "sampler.first[1].training.beta.final: 0.1 is outside 1e-07..0.01",
+    ),
     "a huge number": (but(seed=2**40), "seed: must be less than"),
     "below a bound": (but(teacher={"epochs": 0}), "teacher.epochs: must be greater than or equal to 1"),
     "a choice beyond a bound": (but(quantization={"weights": {"bits": [4, 99]}}), "choice 99"),

@@ -26,6 +26,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.data.h5 import write_regions
+from objectives.recipe import Recipe
+from sweep.continuation import STARTS_FROM
 from sweep.front import front_of
 from sweep.storage import open_storage
 from sweep.study import Study, load
@@ -54,9 +56,11 @@ constraints: {latency_ns: {max: 200}}
 sampler: {startup_trials: 2}
 budget: {trials: 3}
 harvest: {points: 3}
-seed: 1
+continuation: {share: 0.2, epochs: 10}
+seed: 3
 """
 RUNS = 3
+CONTINUED = 2  # the slot that, with this seed, goes on from a point of those before
 PATIENCE = 240.0  # seconds for anything here, on a machine with other work to do
 
 
@@ -382,6 +386,29 @@ def test_points_carry_the_beta_they_were_found_at(undisturbed: Undisturbed) -> N
         assert {name: point.params[name] for name in same} == {name: run.params[name] for name in same}
 
 
+def test_a_run_goes_on_from_a_point_of_those_before(undisturbed: Undisturbed) -> None:
+    study = undisturbed.study()
+    trials, space = study.trials(), study.file.recipe_space()
+    runs = {run.user_attrs["slot"]: run for run in study.runs() if "core_seconds" in run.user_attrs}
+    assert [slot for slot, run in runs.items() if STARTS_FROM in run.user_attrs] == [CONTINUED]
+    run = runs[CONTINUED]
+    parent = trials[run.user_attrs[STARTS_FROM]]
+    assert "design" in parent.user_attrs
+    begun = trials[parent.user_attrs.get("parent", parent.number)]
+    assert begun.user_attrs["slot"] < CONTINUED
+    recipe = Recipe.model_validate_json(run.user_attrs["recipe"])
+    assert recipe.student == Recipe.model_validate_json(begun.user_attrs["recipe"]).student
+    assert recipe.training.epochs == 10
+    beta = recipe.training.beta
+    assert 1e-7 <= beta.initial <= parent.user_attrs["beta"] <= beta.final <= 1e-2
+    # Its own points are of the space, and betas are those of their epochs.
+    points = [p for p in study.points() if p.user_attrs.get("parent", p.number) == run.number]
+    assert points
+    for trial in (run, *points):
+        space.resolve(trial.params)
+    assert all(beta.initial <= p.user_attrs["beta"] <= beta.final * 1.00001 for p in points)
+
+
 def test_what_was_measured_is_what_is_built_and_what_training_again_gives(
     undisturbed: Undisturbed, folder: Path
 ) -> None:
@@ -407,6 +434,8 @@ def test_what_was_measured_is_what_is_built_and_what_training_again_gives(
         assert seen["mean_auc"] == point.user_attrs["test"]["mean_auc"]
         assert seen["lut"] == point.user_attrs["cost"]["lut"]
     assert len(found["designs"]) == 3
+    again = {trials[trials[int(n)].user_attrs.get("parent", int(n))].number for n in found["designs"]}
+    assert any(STARTS_FROM in trials[number].user_attrs for number in again), "a run that went on, too"
     for number, design in found["designs"].items():
         assert trials[int(number)].user_attrs["design"] == design
 
@@ -495,9 +524,12 @@ def test_a_worker_that_is_killed_is_replaced(
     assert_whole(other_home, 2)
     slots = slots_in(other_home)
     assert [slot["attempt"] for slot in slots] == [2 if slot["slot"] == victim else 1 for slot in slots]
-    # The first two runs are random draws, which depend on nothing but their slots.
-    expected = {origin: p for origin, p in points_by_origin(undisturbed.study()).items() if origin[0] < 2}
-    assert points_by_origin(study_in(other_home)) == expected
+    # The first two runs are random draws, which depend on nothing but their slots. What of them is worth
+    # measuring depends on what is known by then, but for their ends.
+    found, expected = points_by_origin(study_in(other_home)), points_by_origin(undisturbed.study())
+    both = found.keys() & expected.keys()
+    assert {slot for slot, _ in both} == {0, 1}
+    assert {origin: found[origin] for origin in both} == {origin: expected[origin] for origin in both}
 
 
 def test_workers_do_not_outlive_who_started_them(

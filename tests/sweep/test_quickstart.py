@@ -23,6 +23,9 @@ SMALLER: dict[str, Any] = {
     "training.batch": 64,
     "budget.trials": 2,
     "harvest": {"points": 2},
+    "continuation": {"epochs": 8},
+    "sampler": {"name": "tpe", "startup_trials": 8},
+    "dataset.deposits": 500,
 }
 
 

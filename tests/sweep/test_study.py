@@ -1,5 +1,6 @@
 """Studies in the database: made, resumed, or refused in one line; and a sampler for every run."""
 
+import json
 import subprocess
 import sys
 import time
@@ -72,6 +73,7 @@ OTHER: dict[str, Any] = {
     "sampler": {"name": "random"},
     "budget": {"trials": 40},
     "harvest": {"points": 3},
+    "continuation": {"share": 0.5},
     "seed": 2,
     "reference_point": [0.4, 9000],
     "promotion": {"size": 3},
@@ -89,6 +91,30 @@ def test_the_same_file_goes_on(measured: Study, storage: RDBStorage, study_file:
     assert resumed
     assert again.id == measured.id
     assert len(again.trials()) == len(measured.trials())
+
+
+def test_a_study_from_before_deposits_goes_on(
+    measured: Study, storage: RDBStorage, study_file: MakeFile
+) -> None:
+    content = json.loads(study_file().model_dump_json())
+    assert content["dataset"].pop("deposits") == 0
+    measured.optuna.set_user_attr(STUDY_FILE, json.dumps(content))
+    assert load(storage, "hand-made").file == study_file()
+    with_some = study_file(dataset={**content["dataset"], "deposits": 9})
+    assert "with another dataset;" in refusal(create_or_resume, storage, with_some)
+    again, resumed = create_or_resume(storage, study_file())
+    assert (resumed, again.id, len(again.trials())) == (True, measured.id, len(measured.trials()))
+    assert load(storage, "hand-made").file == study_file()
+
+
+def test_a_study_from_before_continuation_goes_on(
+    measured: Study, storage: RDBStorage, study_file: MakeFile
+) -> None:
+    content = json.loads(study_file().model_dump_json())
+    del content["continuation"], content["sampler"]["first"]
+    measured.optuna.set_user_attr(STUDY_FILE, json.dumps(content))
+    again, resumed = create_or_resume(storage, study_file())
+    assert (resumed, again.id, again.file) == (True, measured.id, study_file())
 
 
 @pytest.mark.parametrize("section", sorted(set(OTHER) - set(MAY_CHANGE)))

@@ -45,7 +45,8 @@ VALID: dict[str, Any] = {
     "objectives": ["mean_auc", "efficiency@3kHz", "lut"],
     "constraints": {"latency_ns": {"max": 200}, "worst_auc": {"min": 0.7}},
     "hardware": {"clock_ns": 5},
-    "sampler": {"name": "nsga2", "population": 8},
+    "sampler": {"name": "nsga2", "population": 8, "first": [{"student.hidden": 8}]},
+    "continuation": {"share": 0.5},
     "budget": {"trials": 4, "core_hours": None},
     "seed": 3,
     "reference_point": [0.5, 0, 20000],
@@ -142,6 +143,17 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (with_value("dataset.source", H5 | {"h5": 1}), "dataset.source.h5", "unknown key"),
     (with_value("dataset.split.train", 0.5), "dataset.split", "must be 1, not 1.1"),
     (with_value("dataset.source", H5 | {"exposure": {}}), "training.exposure_fraction", "must be 0"),
+    (with_value("dataset.deposits", -1), "dataset.deposits", "greater than or equal to 0, not -1"),
+    (with_value("dataset.deposits", 10_000_001), "dataset.deposits", "less than or equal to 10000000, not"),
+    (with_value("dataset.deposits", 3.5), "dataset.deposits", "must be a whole number, not 3.5"),
+    (with_value("dataset.deposits", True), "dataset.deposits", "must be a whole number, not true"),
+    (with_value("dataset.deposits", [0, 9]), "dataset.deposits", "must be a whole number"),
+    (with_value("dataset.deposit", 9), "dataset.deposit", "did you mean deposits?"),
+    (
+        with_value("dataset", {"source": H5 | {"exposure": {"deposits": ["s.h5"]}}, "deposits": 9}),
+        "dataset",
+        "source.exposure.deposits has the name of the events that `deposits: 9` makes; give that class",
+    ),
     (with_value("objectives", "lut"), "objectives", "must be a list"),
     (with_value("objectives", ["lut"]), "objectives", "must list at least 2"),
     (with_value("objectives", ["lut", "dsp"]), "objectives", "at least one score"),
@@ -165,6 +177,47 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (with_value("hardware.clock_ns", 0), "hardware.clock_ns", "must be greater than 0"),
     (with_value("hardware.part", "x; exec rm"), "hardware.part", "must match pattern"),
     (with_value("sampler.name", "gp"), "sampler.name", "'tpe', 'nsga2', 'nsga3' or 'random'"),
+    (with_value("sampler.first", {}), "sampler.first", "must be a list, not a mapping"),
+    (with_value("sampler.first", [8]), "sampler.first[0]", "must be a mapping of keys to values, not 8"),
+    (
+        with_value("sampler.first", [{}, {"student.hiden": 8}]),
+        "sampler.first[1].student.hiden",
+        "this study does not search it",
+    ),
+    (
+        with_value("sampler.first", [{"training.epochs": 80}]),  # the study's own value, and fixed
+        "sampler.first[0].training.epochs",
+        "this study does not search it",
+    ),
+    (
+        with_value("sampler.first", [{"student": {"hidden": 8}}]),
+        "sampler.first[0].student",
+        "this study does not search it",
+    ),
+    *(
+        (
+            with_value("sampler.first", [{"student.hidden": value}]),
+            "sampler.first[0].student.hidden",
+            f"{shown} is outside 8..16",
+        )
+        for value, shown in [(9, "9"), (20, "20"), (8.0, "8.0"), ("8", "'8'"), (None, "null"), ([8], "[8]")]
+    ),
+    *(
+        (
+            with_value("sampler.first", [{"quantization.weights.bits": value}]),
+            "sampler.first[0].quantization.weights.bits",
+            f"{shown} is outside [4, 6, 8]",
+        )
+        for value, shown in [(5, "5"), (True, "true"), ({"low": 4, "high": 6}, "a mapping")]
+    ),
+    (with_value("continuation", 0.5), "continuation", "must be a mapping of keys to values, not 0.5"),
+    (with_value("continuation.share", 1), "continuation.share", "must be less than 1, not 1"),
+    (with_value("continuation.share", -0.1), "continuation.share", "greater than or equal to 0, not -0.1"),
+    (with_value("continuation.share", [0, 0.5]), "continuation.share", "must be a number"),
+    (with_value("continuation.share", True), "continuation.share", "must be a number, not true"),
+    (with_value("continuation.epochs", 0), "continuation.epochs", "greater than or equal to 1, not 0"),
+    (with_value("continuation.epochs", 2.5), "continuation.epochs", "must be a whole number, not 2.5"),
+    (with_value("continuation.epoch", 40), "continuation.epoch", "did you mean epochs?"),
     (with_value("budget.trials", 0), "budget.trials", "greater than or equal to 1"),
     (with_value("promotion", {"policy": "budget"}), "promotion", "limits must be given with policy budget"),
     (with_value("promotion", {"trials": [1]}), "promotion", "trials must be given with policy named"),
@@ -479,6 +532,16 @@ def test_the_second_stage_is_read(content: dict[str, Any], path: str, value: Any
     assert found == value
 
 
+def test_what_comes_first_and_how_it_goes_on_is_read() -> None:
+    first = [{"student.family": "cicada-v1", "student.hidden": 12}, {"training.beta.final": 1e-3}, {}]
+    content = with_value("sampler.first", first) | {"continuation": {"share": 0, "epochs": 7}}
+    study = parse_study(content, HERE)
+    assert study.sampler.first == tuple(first)
+    assert (study.continuation.share, study.continuation.epochs) == (0, 7)
+    assert StudyFile.model_validate_json(study.model_dump_json(), strict=True) == study
+    assert parse_study(without("sampler.first"), HERE).sampler.first == ()
+
+
 def test_a_bound_is_on_the_value_or_on_the_upper_end() -> None:
     study = parse_study(with_value("constraints.lut", {"max": 900, "at": "upper"}), HERE)
     assert study.constraints["lut"].at == "upper"
@@ -553,6 +616,16 @@ def test_without_exposure_the_fraction_is_zero() -> None:
     assert "training.exposure_fraction: must be 0" in complaint_about(content)
 
 
+@pytest.mark.parametrize("source", [H5 | {"exposure": {}}, {"kind": "pythia", "exposure": []}])
+@pytest.mark.parametrize("fraction", [0.3, [0, 0.1], {"low": 0.1, "high": 0.4}])
+def test_deposits_are_exposure(source: dict[str, Any], fraction: Any) -> None:
+    content = with_value("dataset", {"source": source, "deposits": 10_000_000})
+    content["training"]["exposure_fraction"] = fraction
+    assert parse_study(content, HERE).dataset.deposits == 10_000_000
+    content["dataset"]["deposits"] = 0
+    assert "without exposure events or deposits" in complaint_about(content)
+
+
 # ---- studies that come with the package ---------------------------------------------------------
 
 
@@ -576,6 +649,8 @@ def test_what_the_full_study_calls_a_default_is_one() -> None:
     assert study.hardware == bare.hardware
     assert study.synthesis == bare.synthesis
     assert study.reference == bare.reference
+    assert study.continuation == bare.continuation
+    assert study.sampler.first == bare.sampler.first
     assert study.dataset.split == bare.dataset.split
     defaults, fixed = bare.recipe_space().fixed, study.recipe_space().fixed
     assert {path: defaults[path] for path in fixed} == fixed

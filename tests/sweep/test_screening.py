@@ -1,0 +1,128 @@
+"""Epochs that a study knows better students than are not measured; all that could enter its front are."""
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from objectives.recipe import Recipe
+from objectives.training.trajectory import Snapshot
+from sweep.screening import EBOPS_MARGIN, Known, worth_measuring
+from sweep.study import Study, create_or_resume
+from sweep.study_file import StudyFile
+from sweep.worker import Worker
+
+scores = st.tuples(*[st.integers(0, 4).map(lambda n: n / 4)] * 2)
+ebops = st.integers(0, 40) | st.integers(0, 10**6)
+snapshots = st.builds(Snapshot, st.just(0), st.just(1e-6), st.just(1.0), scores, ebops, st.just([]))
+points = st.builds(Known, scores, ebops, st.booleans())
+
+
+def snapshot(*of_scores: float, ebops: int) -> Snapshot:
+    return Snapshot(0, 1e-6, 1.0, of_scores, ebops, [])
+
+
+@given(st.lists(snapshots, max_size=8), st.lists(points, max_size=4))
+def test_what_is_ruled_out_is_beaten_or_too_expensive(found: list[Snapshot], known: list[Known]) -> None:
+    kept = worth_measuring(found, known)
+    assert kept == [s for s in found if any(s is k for k in kept)], "in their order"
+    for one in found:
+        cheaper = [point for point in known if point.ebops <= EBOPS_MARGIN * one.ebops]
+        better = [p for p in cheaper if all(a >= b for a, b in zip(p.scores, one.scores, strict=True))]
+        expensive = [point for point in cheaper if point.too_expensive]
+        assert any(one is k for k in kept) == (not better and not expensive)
+
+
+@given(st.lists(snapshots, max_size=8), st.lists(points, max_size=4), points)
+def test_who_knows_more_measures_no_more(found: list[Snapshot], known: list[Known], one: Known) -> None:
+    kept = worth_measuring(found, known)
+    assert worth_measuring(kept, known) == kept
+    assert len(worth_measuring(found, [*known, one])) <= len(kept)
+    assert worth_measuring(found, []) == found
+
+
+@pytest.mark.parametrize("too_expensive", [False, True])
+def test_the_front_of_a_study_measured_again_is_kept(too_expensive: bool) -> None:
+    """EBOPs and scores of a snapshot are not quite those of its point."""
+    known = Known((0.8,), 1000, too_expensive)
+    assert not known.rules_out(snapshot(0.8, ebops=1000))
+    assert not known.rules_out(snapshot(0.8, ebops=1050))
+    assert known.rules_out(snapshot(0.8, ebops=1060))
+    assert known.rules_out(snapshot(0.81, ebops=1060)) == too_expensive
+
+
+def test_one_better_score_is_enough() -> None:
+    known = Known((0.8, 0.5), 100, too_expensive=False)
+    assert not known.rules_out(snapshot(0.7, 0.6, ebops=10_000))
+    assert not known.rules_out(snapshot(0.9, 0.4, ebops=10_000))
+    assert known.rules_out(snapshot(0.7, 0.4, ebops=10_000))
+
+
+# ---- what a worker knows --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def study(storage: RDBStorage, study_file: Callable[..., StudyFile]) -> Study:
+    """A study whose objectives are in another order than their scores are recorded in."""
+    granularity = {"weights": {"granularity": ["parameter", "layer"]}, "data": {"granularity": "parameter"}}
+    file = study_file(
+        quantization=granularity,
+        objectives=["worst_auc", "lut", "mean_auc"],
+        constraints={"latency_ns": {"max": 200}, "lut": {"max": 5000}, "worst_auc": {"min": 0.7}},
+    )
+    return create_or_resume(storage, file)[0]
+
+
+def begin(study: Study, granularity: str) -> Trial:
+    """Begin a run; return its trial."""
+    trial = study.optuna.ask()
+    recipe = Recipe.model_validate({"quantization": {"weights": {"granularity": granularity}}})
+    trial.set_user_attr("role", "run")
+    trial.set_user_attr("recipe", recipe.model_dump_json())
+    return trial
+
+
+def recipe_of(trial: Trial) -> Recipe:
+    return Recipe.model_validate_json(trial.user_attrs["recipe"])
+
+
+def test_a_worker_knows_the_points_of_other_runs_and_of_one_granularity(
+    study: Study, point: Callable[..., FrozenTrial]
+) -> None:
+    other, layer, own = begin(study, "parameter"), begin(study, "layer"), begin(study, "parameter")
+
+    def add(run: Trial, auc: float, lut: float, ebops: int, latency_ns: float = 50.0) -> None:
+        made = point(auc, lut, parent=run.number, latency_ns=latency_ns, values=(auc, lut, auc))
+        cost = {**made.user_attrs["cost"], "ebops": ebops}
+        study.optuna.add_trial(create_trial(values=made.values, user_attrs={**made.user_attrs, "cost": cost}))
+
+    add(other, 0.9, 4000.0, 11)
+    add(other, 0.6, 4000.0, 12)  # too low a score makes nothing too expensive
+    add(other, 0.9, 5001.0, 13)
+    add(other, 0.9, 100.0, 14, latency_ns=201.0)
+    add(layer, 0.9, 4000.0, 15)
+    add(own, 0.9, 4000.0, 16)  # an earlier attempt's
+    study.optuna.add_trial(
+        create_trial(state=TrialState.FAIL, user_attrs={"role": "point", "parent": 0, "problem": "broken"})
+    )
+    # The end of a run is a point, too.
+    about = {**point(0.8, 300.0).user_attrs, **other.user_attrs}
+    for name in set(about) - {"parent"} - set(other.user_attrs):
+        other.set_user_attr(name, about[name])
+    study.optuna.tell(other, [0.79, 300.0, 0.8])
+
+    worker = Worker(study, lambda _: None)
+    known = worker._known_points(own, recipe_of(own))
+    assert [dataclasses.astuple(k) for k in sorted(known, key=lambda k: k.ebops)] == [
+        ((pytest.approx(0.89), 0.9), 11, False),
+        ((pytest.approx(0.59), 0.6), 12, False),
+        ((pytest.approx(0.89), 0.9), 13, True),
+        ((pytest.approx(0.89), 0.9), 14, True),
+        ((pytest.approx(0.79), 0.8), 100, False),
+    ]
+    known = worker._known_points(begin(study, "layer"), recipe_of(layer))
+    assert [k.ebops for k in known] == [15]
