@@ -260,7 +260,12 @@ class Worker:
         """
         file = self.study.file
         scores = [name for name in file.objectives if direction_of(name) == "maximize"]
-        costs = {name: bound for name, bound in file.constraints.items() if bound.max is not None}
+        # A student of fewer bits may well be the slower one.
+        costs = {
+            name: bound
+            for name, bound in file.constraints.items()
+            if bound.max is not None and name != "latency_ns"
+        }
         trials = self.study.trials()
         known = []
         for point in self.study.points():

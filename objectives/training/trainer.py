@@ -163,8 +163,8 @@ class Trainer:
     def predict(self, events: Counts) -> NDArray[np.float32]:
         """Return the scores (n,) that the Keras model gives the events (n, 18, 14).
 
-        Compiled, which is seven times faster, unless a weight would come out otherwise: XLA divides
-        by a square root in its own way, and a folded batch norm may then be rounded to another step.
+        Compiled, which is five times faster, as long as XLA rounds every weight as the model itself
+        does: a folded batch norm is a quotient that a compiler is free to compute in other ways.
         """
         whole = np.concatenate([events, np.repeat(events[-1:], -len(events) % PREDICT_BATCH, axis=0)])
         images = whole.reshape(-1, PREDICT_BATCH, *IMAGE_SHAPE, 1).astype(np.float32)
