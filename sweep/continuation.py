@@ -39,11 +39,10 @@ STARTS_FROM = "starts_from"
 
 @dataclass(frozen=True)
 class Continuation:
-    """A point to go on from, its run's parameters and recipe, and the ramp that follows."""
+    """A point to go on from, the parameters that it fixes, and the ramp that follows."""
 
     parent: FrozenTrial
     params: dict[str, Any]
-    recipe: Recipe
     first_beta: float
     last_beta: float
 
@@ -81,7 +80,7 @@ def choose_parent(
     first, last = _ramp(points[chosen].user_attrs["beta"], space, rng)
     inherited = {name: value for name, value in runs[chosen].params.items() if name not in DRAWN}
     params = space.params_at_beta(inherited, last) or inherited
-    return Continuation(points[chosen], params, recipes[chosen], first, last)
+    return Continuation(points[chosen], params, first, last)
 
 
 def parent_state(study: Study, run: Mapping[str, Any], model: keras.Model) -> State | None:

@@ -199,7 +199,7 @@ def test_any_point_of_a_ramp_is_of_the_space(beta: float, seed: int) -> None:
     first, last = _ramp(min(max(beta, 1e-7), 1e-2), space, np.random.default_rng(seed))
     params = space.params_at_beta({}, last)
     assert params is not None
-    continuation = Continuation(create_trial(value=0.0), params, Recipe(), first, last)
+    continuation = Continuation(create_trial(value=0.0), params, first, last)
     recipe = continuation.continued(space.resolve(params), 9)
     for epoch in range(9):
         at = schedule.beta(recipe.training.beta, epoch, 9)
@@ -210,7 +210,7 @@ def test_any_point_of_a_ramp_is_of_the_space(beta: float, seed: int) -> None:
 
 
 def continuation(first: float = 2e-6, last: float = 3e-5) -> Continuation:
-    return Continuation(create_trial(value=0.0), {}, Recipe(), first, last)
+    return Continuation(create_trial(value=0.0), {}, first, last)
 
 
 @pytest.mark.parametrize("final", [1e-6, 3e-3])
