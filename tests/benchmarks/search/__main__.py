@@ -95,7 +95,7 @@ def _options() -> argparse.Namespace:
         "--at-once",
         type=_positive(int),
         default=len(os.sched_getaffinity(0)),
-        help="anchors side by side; studies use two cores and run alone",
+        help="searches side by side, a core each",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument("--plot", type=_figure_file, metavar="FILE", help=f".html, {', '.join(IMAGES)}")

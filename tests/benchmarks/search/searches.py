@@ -1,4 +1,4 @@
-"""Running the searches that are missing: anchors side by side, studies alone, and then the measuring.
+"""Running the searches that are missing, side by side, and then the measuring of anchors.
 
 Nothing is measured while something is searched, so that it disturbs no search.
 """
@@ -30,10 +30,10 @@ from tests.benchmarks.search.kept import (
 )
 from tests.benchmarks.search.measured import STUDY_FILE
 from tests.benchmarks.search.running import Running
-from tests.benchmarks.search.study import run_study, study_of
+from tests.benchmarks.search.study import points, start_study, study_of
 
-#: Seconds between two looks at the anchors that run.
-LOOK = 0.5
+#: Seconds between two looks at the searches that run, and readings of their processor time.
+LOOK = 0.25
 
 
 class Searches:
@@ -53,11 +53,7 @@ class Searches:
         if not missing:
             return
         self._prepare()
-        self._search_anchors([job for job in missing if job.is_anchor and not job.has_searched])
-        for job in missing:
-            if not job.is_anchor:
-                with self._noted(job):
-                    self._search_study(job)
+        self._search([job for job in missing if not job.has_searched])
         self._measure_anchors([job for job in missing if job.is_anchor and job.has_searched])
 
     # --- searching ---------------------------------------------------------------------------
@@ -73,7 +69,7 @@ class Searches:
         load_teacher(file.teacher, load_dataset(file.dataset, home.data_cache()), home.teacher_cache())
         self.display.under_way({})
 
-    def _search_anchors(self, jobs: list[Job]) -> None:
+    def _search(self, jobs: list[Job]) -> None:
         waiting, running = jobs[::-1], dict[Job, Running]()
         try:
             while waiting or running:
@@ -81,10 +77,10 @@ class Searches:
                     job = waiting.pop()
                     with self._noted(job):
                         _make_folder(job)
-                        running[job] = self._start_anchor(job)
+                        running[job] = self._start(job)
                 for job in [job for job, process in running.items() if process.has_ended()]:
                     with self._noted(job):
-                        self._end_anchor(job, running.pop(job))
+                        self._end(job, running.pop(job))
                 self.display.under_way(
                     {job.name: f"{p.spent.core_seconds:,.0f} core-seconds" for job, p in running.items()}
                 )
@@ -93,26 +89,23 @@ class Searches:
             for process in running.values():
                 process.stop()
 
-    def _start_anchor(self, job: Job) -> Running:
+    def _start(self, job: Job) -> Running:
+        if not job.is_anchor:
+            return start_study(job.folder, job.seed, self.core_seconds, study_of(job.method))
         arguments = [job.method, str(job.seed), str(self.core_seconds), str(job.folder)]
         return Running("tests.benchmarks.search.one", arguments, job.folder / "log.txt")
 
-    def _end_anchor(self, job: Job, process: Running) -> None:
+    def _end(self, job: Job, process: Running) -> None:
         process.check()
-        write_spent(job, process.spent)
-        self._show_searched(job, len(read_candidates(job.folder)), process.spent)
-
-    def _search_study(self, job: Job) -> None:
-        def progress(what: str, done: int, total: int) -> None:
-            self.display.under_way({job.name: f"{done:,} of {total:,} core-seconds"})
-
-        _make_folder(job)
-        content = study_of(job.method)
-        measured, spent = run_study(job.folder, job.seed, self.core_seconds, content, progress)
-        self.display.under_way({})
-        self._show_searched(job, len(measured), spent)
+        if job.is_anchor:
+            write_spent(job, process.spent)
+            self._show_searched(job, len(read_candidates(job.folder)), process.spent)
+            return
+        measured = points(job.folder, process.readings)
+        self._show_searched(job, len(measured), process.spent)
         found_at = [student.core_seconds for student in measured]
-        self._keep(job, Search(found_at, measured, self.core_seconds, spent, content["sampler"]))
+        sampler = study_of(job.method)["sampler"]
+        self._keep(job, Search(found_at, measured, self.core_seconds, process.spent, sampler))
 
     # --- measuring ---------------------------------------------------------------------------
 

@@ -1,24 +1,16 @@
-"""Searches by this project: `sweep run` as its users start it, on two cores."""
+"""Searches by this project: `sweep run` with one worker, for every other method is one process too."""
 
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from objectives.progress import Progress, silent
 from sweep.storage import open_storage
 from sweep.study import load
 from sweep.study_file import read_yaml
-from tests.benchmarks.search.kept import Spent
 from tests.benchmarks.search.measured import STUDY_FILE, Measured
 from tests.benchmarks.search.running import Running
-
-#: Seconds between two readings of the processor time.
-READING = 0.25
-WORKERS = 2
-
 
 #: What the study of each method adds to the problem's; random search neither learns nor continues.
 THIS_PROJECT = Path(__file__).with_name("this_project.yaml")
@@ -45,28 +37,21 @@ def _merged(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def run_study(
-    folder: Path, seed: int, core_seconds: float, content: dict[str, Any], progress: Progress = silent
-) -> tuple[list[Measured], Spent]:
-    """Run a study for `core_seconds` on two cores; return what it measured and took.
+def start_study(folder: Path, seed: int, core_seconds: float, content: dict[str, Any]) -> Running:
+    """Start a study of `core_seconds` with one worker."""
+    budget = {"trials": 100_000, "core_hours": core_seconds / 3600}
+    content = content | {"study": _name(folder), "seed": seed, "budget": budget}
+    (folder / "study.yaml").write_text(yaml.safe_dump(content))
+    arguments = ["run", str(folder / "study.yaml"), "--storage", _storage(folder), "--workers", "1"]
+    return Running("sweep", arguments, folder / "log.txt")
+
+
+def points(folder: Path, readings: list[tuple[float, float]]) -> list[Measured]:
+    """Return what a study measured.
 
     A point's time is all the processor time that the command and its children had used by then, so
-    the last ones may be later than `core_seconds`. Raises SearchError when the command failed.
+    the last ones may be later than the study's budget.
     """
-    budget = {"trials": 100_000, "core_hours": core_seconds / 3600}
-    content = content | {"study": f"search-{folder.name}", "seed": seed, "budget": budget}
-    (folder / "study.yaml").write_text(yaml.safe_dump(content))
-    storage = f"sqlite:///{folder / 'sweep.db'}"
-    arguments = ["run", str(folder / "study.yaml"), "--storage", storage, "--workers", str(WORKERS)]
-    with Running("sweep", arguments, folder / "log.txt") as command:
-        while not command.has_ended():
-            progress("searching", round(command.spent.core_seconds), round(core_seconds))
-            time.sleep(READING)
-    command.check()
-    return _points(storage, content["study"], command.readings), command.spent
-
-
-def _points(storage: str, name: str, readings: list[tuple[float, float]]) -> list[Measured]:
     times, used = np.array(readings).T
     return [
         Measured(
@@ -76,6 +61,14 @@ def _points(storage: str, name: str, readings: list[tuple[float, float]]) -> lis
             point.user_attrs["cost"]["lut"],
             point.user_attrs["cost"]["latency_ns"],
         )
-        for point in load(open_storage(storage, create=False), name).points()
+        for point in load(open_storage(_storage(folder), create=False), _name(folder)).points()
         if point.datetime_complete is not None
     ]
+
+
+def _name(folder: Path) -> str:
+    return f"search-{folder.name}"
+
+
+def _storage(folder: Path) -> str:
+    return f"sqlite:///{folder / 'sweep.db'}"

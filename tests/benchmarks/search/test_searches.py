@@ -63,7 +63,7 @@ def test_a_failed_search_is_noted_and_the_others_go_on(
     arguments = {wrong: WRONG, busy: BUSY}
     monkeypatch.setattr(Searches, "_prepare", lambda self: None)
     monkeypatch.setattr(
-        Searches, "_start_anchor", lambda self, job: Running("timeit", arguments[job], job.folder / "log.txt")
+        Searches, "_start", lambda self, job: Running("timeit", arguments[job], job.folder / "log.txt")
     )
     monkeypatch.setattr(Searches, "_measure_anchors", lambda self, jobs: done.extend(jobs))
     stream = io.StringIO()
