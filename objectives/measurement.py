@@ -59,8 +59,7 @@ def measure_point(
     if different:
         raise CostError(
             f"Keras and the adder graph differ on {different} of {len(outputs)} validation events:"
-            " the student has more bits than single precision holds, or rounds by RND_CONV, which"
-            " alkaid 0.8.2 gets wrong for some ties"
+            " the student has more bits than single precision holds"
         )
     hls = estimate_hls(network)
     cost = Cost(

@@ -16,9 +16,12 @@ from alkaid.trace.fixed_variable import FVariable
 from alkaid.types import CombLogic
 from numpy.typing import NDArray
 
+from objectives.costs import msb_wraps
 from objectives.costs.config import Hardware
 from objectives.costs.registers import live_register_bits
 from objectives.students.network import Convolve, Dense, Flatten, Quantize, QuantizedNetwork, Relu
+
+msb_wraps.mend()
 
 Symbols = NDArray[np.object_]
 
