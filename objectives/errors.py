@@ -5,6 +5,7 @@ CicadaError                 one line: the thing, what was expected, what to do
 ├── DataError               a file or an array is not CICADA region data
 ├── GenerationError         event generation stopped
 ├── TeacherError            a teacher cannot be trained, loaded or used
+├── SchemeError             the environment of a quantization scheme is missing or broken
 ├── TrainingError           a student cannot be trained
 └── CostError               a trained student cannot be costed
 
@@ -33,6 +34,10 @@ class GenerationError(CicadaError, RuntimeError):
 
 class TeacherError(CicadaError, RuntimeError):
     """A teacher could not be trained, loaded or used."""
+
+
+class SchemeError(CicadaError, RuntimeError):
+    """The environment that students of a scheme are trained in is missing, or stopped."""
 
 
 class TrainingError(CicadaError, RuntimeError):

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 from zipfile import BadZipFile
 
-import keras
 import moocore
 import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
 from objectives.recipe import Recipe
-from objectives.training.trainer import State
+from objectives.training.graphs import State
+from objectives.training.student_trainer import StudentTrainer
 from sweep import home, records
 from sweep.errors import StudyError
 from sweep.search_space import SearchSpace
@@ -83,10 +83,10 @@ def choose_parent(
     return Continuation(points[chosen], params, first, last)
 
 
-def parent_state(study: Study, run: Mapping[str, Any], model: keras.Model) -> State | None:
+def parent_state(study: Study, run: Mapping[str, Any], trainer: StudentTrainer) -> State | None:
     """Return the variables of the student that a run goes on from, by the run's user attributes.
 
-    None for a run that starts anew. `model` has the run's architecture; its variables are overwritten.
+    None for a run that starts anew. `trainer` has the run's architecture; its variables are overwritten.
     Raises StudyError when the student's folder is gone.
     """
     number = run.get(STARTS_FROM)
@@ -95,13 +95,12 @@ def parent_state(study: Study, run: Mapping[str, Any], model: keras.Model) -> St
     name = study.trials()[number].user_attrs["student"]
     file = home.students_folder(study.name) / name / "student.keras"
     try:
-        model.load_weights(file)
+        return trainer.read(file)
     except (OSError, ValueError, BadZipFile) as error:
         raise StudyError(
             f"{file}: the student of trial {number}, which a run goes on from, cannot be read"
             f" ({str(error).splitlines()[0]}); restore the folder"
         ) from error
-    return [np.array(variable) for variable in model.weights]
 
 
 def _front(study: Study) -> list[FrozenTrial]:

@@ -22,7 +22,7 @@ def retrain(study: Study, number: int, ground: TrainingGround) -> QuantizedNetwo
     run = trials[trial.user_attrs.get("parent", number)]
     recipe = Recipe.model_validate_json(run.user_attrs["recipe"])
     trainer = ground.trainer(recipe)
-    parent = parent_state(study, run.user_attrs, trainer.model)
+    parent = parent_state(study, run.user_attrs, trainer)
     trajectory = run_trajectory(trainer, recipe, run.user_attrs["seed"], ground.judge, parent=parent)
     wanted = trial.user_attrs["epoch"]
     candidates = [*trajectory.snapshots, *([trajectory.end] if trajectory.end else [])]

@@ -113,7 +113,7 @@ class Worker:
                 seed,
                 self.ground.judge,
                 on_epoch=self._epoch_teller(trial.number, recipe),
-                parent=parent_state(self.study, trial.user_attrs, trainer.model),
+                parent=parent_state(self.study, trial.user_attrs, trainer),
             )
             harvest = self._harvest(trial, recipe, trainer, trajectory, graphs)
         except TrainingError as error:

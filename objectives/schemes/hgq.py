@@ -20,14 +20,18 @@ from hgq.quantizer.internal import DefaultBitwidthMapper
 from keras import ops
 
 from objectives.data.geometry import IMAGE_SHAPE
-from objectives.quantization import DataQuantization, Granularity, Quantization, WeightQuantization
+from objectives.quantization import (
+    SCORE_BITS,
+    DataQuantization,
+    Granularity,
+    Quantization,
+    WeightQuantization,
+)
 from objectives.students.architecture import Architecture
 from objectives.students.network import Convolve, Dense, Flatten, Quantize, QuantizedNetwork, Relu, Step
 
 #: Bits of a region's transverse energy.
 REGION_BITS = 10
-#: Integer and fractional bits of the score that leaves the chip, ap_ufixed<16, 8>.
-SCORE_BITS = (8, 8)
 
 
 @keras.saving.register_keras_serializable(package="cicada_sweep")

@@ -20,11 +20,13 @@ import tensorflow as tf
 from hgq.layers import QBatchNormDense, QConv2D, QDense
 from hgq.quantizer import Quantizer
 
-#: Sums over a batch are folded in half down to this many columns, which vectorizes; then reduced.
-FOLDED = 64
-#: A convolution of at most so many weights is written out, pixel by pixel, and fused with its
-#: neighbours; a greater one is a matrix product for each window.
-WRITTEN_OUT = 128
+from objectives.training.batch_last_operations import (
+    cut_windows,
+    moments,
+    multiply_windows,
+    over_batch,
+    sum_over_batch,
+)
 
 Shape = tuple[int, ...]
 
@@ -51,7 +53,7 @@ def forward(model: keras.Model, events: tf.Tensor, training: object) -> tf.Tenso
             multiply = _convolve if isinstance(layer, QConv2D) else _dense
             x = layer.activation(multiply(layer, x, top, shape, training))
             shape = tuple(layer.compute_output_shape((1, *shape))[1:])
-            top = _over_batch(tf.maximum, tf.reduce_max, tf.stop_gradient(x))
+            top = over_batch(tf.maximum, tf.reduce_max, tf.stop_gradient(x))
             if layer.enable_oq:
                 x = _quantize(layer.oq.quantizer, x, top, shape, training)
         elif not isinstance(layer, keras.layers.InputLayer):
@@ -76,34 +78,11 @@ def _convolve(layer: QConv2D, x: tf.Tensor, top: tf.Tensor, shape: Shape, traini
     rows, columns = layer.compute_output_shape((1, *shape))[1:3]
 
     def windows(image: tf.Tensor) -> tf.Tensor:
-        (height, width), (down, right) = layer.kernel_size, layer.strides
-        pixels = [
-            image[i : i + down * (rows - 1) + 1 : down, j : j + right * (columns - 1) + 1 : right]
-            for i in range(height)
-            for j in range(width)
-        ]
-        return tf.reshape(tf.stack(pixels, 2), [rows * columns, len(pixels), -1])
+        return cut_windows(image, layer.kernel_size, layer.strides)
 
     x = _quantize(layer.iq.quantizer, x, top, shape, training, windows)
     kernel = tf.reshape(layer.kq(layer.kernel, training=training), [-1, layer.filters])
-    multiply = _written_out if math.prod(kernel.shape) <= WRITTEN_OUT else _matrix_products
-    return tf.reshape(multiply(kernel, x), [rows, columns, layer.filters, -1])
-
-
-def _matrix_products(kernel: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    return tf.matmul(kernel, x, transpose_a=True)
-
-
-@tf.custom_gradient  # type: ignore[untyped-decorator]
-def _written_out(kernel: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Any]]:
-    """Return `_matrix_products(kernel, x)` for a kernel (pixels, filters) and windows (m, pixels, n)."""
-    pixels, filters = kernel.shape
-
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        for_x = tf.add_n([upstream[:, j, None] * kernel[:, j, None] for j in range(filters)])
-        return tf.reduce_sum(tf.matmul(x, upstream, transpose_b=True), 0), for_x
-
-    return tf.add_n([x[:, i, None] * kernel[i, :, None] for i in range(pixels)]), gradient
+    return tf.reshape(multiply_windows(kernel, x), [rows, columns, layer.filters, -1])
 
 
 def _dense(layer: QDense, x: tf.Tensor, top: tf.Tensor, shape: Shape, training: object) -> tf.Tensor:
@@ -112,26 +91,13 @@ def _dense(layer: QDense, x: tf.Tensor, top: tf.Tensor, shape: Shape, training: 
     if isinstance(layer, QBatchNormDense):
         mean, variance = layer.moving_mean, layer.moving_variance
         if training and layer.trainable:
-            mean, variance = _moments(x)
+            mean, variance = moments(x)
             for moving, now in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
                 moving.assign(moving * layer.momentum + now * (1.0 - layer.momentum))
         bias = bias - tf.linalg.matvec(kernel, mean, transpose_a=True)
         kernel = (layer.bn_gamma / tf.sqrt(variance + layer.epsilon))[:, None] * kernel
     kernel, bias = layer.kq(kernel, training=training), layer.bq(bias, training=training)
     return tf.matmul(kernel, x, transpose_a=True) + bias[:, None]
-
-
-@tf.custom_gradient  # type: ignore[untyped-decorator]
-def _moments(x: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tf.Tensor]]:
-    """Return (mean, variance) over the batch."""
-    count = x.shape[-1]
-    mean = _sum_over_batch(x) / count
-    deviation = x - mean
-
-    def gradient(for_mean: tf.Tensor, for_variance: tf.Tensor) -> tf.Tensor:
-        return (for_mean[:, None] + 2.0 * for_variance[:, None] * deviation) / count
-
-    return (mean[:, 0], _sum_over_batch(tf.square(deviation))[:, 0] / count), gradient
 
 
 # --- quantizers of data ----------------------------------------------------------------------
@@ -202,7 +168,7 @@ def _round(quantizer: Any, x: tf.Tensor, fractional: tf.Tensor) -> tf.Tensor:
         result = quantizer.stateless_quantizer.round_fn(x * scale) / scale
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return upstream, math.log(2) * _sum_over_batch(upstream * (x - result))
+            return upstream, math.log(2) * sum_over_batch(upstream * (x - result))
 
         return result, gradient
 
@@ -213,15 +179,3 @@ def _spread(quantizer: Any, bits: tf.Tensor, shape: Shape) -> tf.Tensor:
     """Return the bits of every value as (..., 1), an image without its one channel."""
     axes = shape[:2] if len(shape) == 3 else shape
     return tf.reshape(quantizer.bw_mapper.bw_to_x(bits, (1, *shape)), [*axes, 1])
-
-
-def _sum_over_batch(x: tf.Tensor) -> tf.Tensor:
-    return _over_batch(tf.add, tf.reduce_sum, x)
-
-
-def _over_batch(pair: Callable[..., Any], rest: Callable[..., Any], x: tf.Tensor) -> tf.Tensor:
-    """Reduce the last axis to one: with `pair` as long as it folds, then with `rest`."""
-    while x.shape[-1] > FOLDED and x.shape[-1] % 2 == 0:
-        half = x.shape[-1] // 2
-        x = pair(x[..., :half], x[..., half:])
-    return rest(x, -1, keepdims=True)

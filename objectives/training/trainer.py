@@ -6,7 +6,7 @@ validation events. Learning rate, beta, weights and initial bitwidths are variab
 compiles once for each architecture and trains every trial of it with the same graphs.
 """
 
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,70 +19,28 @@ from objectives.data.geometry import IMAGE_SHAPE
 from objectives.quantization import Quantization
 from objectives.recipe import Recipe
 from objectives.schemes import hgq
-from objectives.students.architecture import Architecture
 from objectives.students.network import QuantizedNetwork
 from objectives.training import batch_last
+from objectives.training.graphs import (
+    FORWARD_BATCH,
+    PREDICT_BATCH,
+    Counts,
+    State,
+    TrainingData,
+    images,
+    predict_parts,
+    rows,
+    train_steps,
+)
 
-Counts = NDArray[np.uint16]
-State = list[NDArray[Any]]
-
-#: Events in one step of a loop without gradients.
-FORWARD_BATCH = 1024
-#: Events that Keras predicts at once.
-PREDICT_BATCH = 2048
-#: Such steps in the calibration after each epoch.
+#: Steps of `FORWARD_BATCH` events in the calibration after each epoch.
 CALIBRATION_PARTS = 8
-
-
-@dataclass(frozen=True)
-class GraphKey:
-    """What decides a compiled graph; all else of a recipe is a variable."""
-
-    student: Architecture
-    quantization: str
-    batch: int
-    loss: str
-
-    @classmethod
-    def of(cls, recipe: Recipe) -> "GraphKey":
-        structure = recipe.quantization.model_dump(mode="json")
-        for bits in ("bits", "integer_bits", "fractional_bits"):
-            structure["weights"].pop(bits, None)
-            structure["data"].pop(bits, None)
-        return cls(recipe.student, str(structure), recipe.training.batch, recipe.training.loss)
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """Resident data: `events` (n, 18, 14) counts with `targets` (n,), the first `zero_bias` of them
-    zero bias and the rest exposure; `validation` (m, 18, 14) is predicted after each epoch."""
-
-    events: tf.Tensor
-    targets: tf.Tensor
-    zero_bias: int
-    validation: tf.Tensor
-    validation_events: int
-
-    @classmethod
-    def load(
-        cls, events: Counts, targets: NDArray[np.float32], zero_bias: int, validation: Counts
-    ) -> "TrainingData":
-        """Move arrays into the memory of the compiled graphs, as uint16."""
-        return cls(
-            tf.constant(events),
-            tf.constant(targets, tf.float32),
-            zero_bias,
-            tf.constant(_padded(validation)),
-            len(validation),
-        )
-
-    @property
-    def exposure(self) -> int:
-        return int(self.events.shape[0]) - self.zero_bias
 
 
 class Trainer:
     """The compiled graphs of one architecture; `start` readies them for a recipe."""
+
+    anneals = True
 
     def __init__(self, recipe: Recipe, data: TrainingData) -> None:
         self.data = data
@@ -115,13 +73,11 @@ class Trainer:
 
     def train_epoch(self, order: NDArray[np.int32], learning_rate: float, beta: float) -> float:
         """Train on the events of `order`, whole batches of them, and return the mean loss."""
-        steps = len(order) // self.batch
         self.optimizer.learning_rate.assign(learning_rate)
         for layer in self.layers:
             layer._beta.assign(beta)
-        padded = np.zeros(max(self._longest_order(), len(order)), np.int32)
-        padded[: len(order)] = order
-        return float(self._epoch(tf.constant(padded), tf.constant(steps)))
+        steps = tf.constant(len(order) // self.batch)
+        return float(self._epoch(self.data.padded(order, self.batch), steps))
 
     def measure(self) -> tuple[NDArray[np.float32], int]:
         """Return (validation scores, EBOPs) of the student as it is; training goes on unchanged.
@@ -141,6 +97,18 @@ class Trainer:
         """Put the student back to a `state`."""
         for variable, value in zip(self.model.weights, state, strict=True):
             variable.assign(value)
+
+    def save(self, file: Path) -> None:
+        """Write the Keras model. Raises OSError when it cannot be written."""
+        self.model.save(file)
+
+    def read(self, file: Path) -> State:
+        """Return the variables of a saved student of this architecture, which the model then has too.
+
+        Raises OSError, ValueError or BadZipFile when it cannot be read.
+        """
+        self.model.load_weights(file)
+        return self.state()
 
     def calibrate(self) -> int:
         """Set the bitwidths that all training events need; return the EBOPs."""
@@ -179,22 +147,17 @@ class Trainer:
     # --- graphs ------------------------------------------------------------------------------
 
     def _epoch_graph(self, order: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
-        variables = self.model.trainable_variables
-        events = _rows(self.data.events)
-
-        def step(i: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            index = tf.slice(order, [i * self.batch], [self.batch])
-            x = _images(tf.gather(events, index))
-            y = tf.gather(self.data.targets, index)
-            with tf.GradientTape() as tape:
-                error = batch_last.forward(self.model, x, True) - y
-                loss = tf.reduce_mean(tf.abs(error) if self.loss == "mae" else tf.square(error))
-                objective = loss + batch_last.penalty(self.model)
-            self.optimizer.apply(tape.gradient(objective, variables), variables)
-            return i + 1, total + loss
-
-        _, total = tf.while_loop(lambda i, _: i < steps, step, [tf.constant(0), tf.constant(0.0)])
-        return total / tf.cast(steps, tf.float32)
+        return train_steps(
+            self.data,
+            order,
+            steps,
+            batch=self.batch,
+            loss=self.loss,
+            forward=lambda x: batch_last.forward(self.model, x, True),
+            penalty=lambda: batch_last.penalty(self.model),
+            optimizer=self.optimizer,
+            variables=self.model.trainable_variables,
+        )
 
     def _calibrate_graph(
         self, order: tf.Tensor, parts: tf.Tensor, restore: tf.Tensor
@@ -210,33 +173,21 @@ class Trainer:
             quantizer._i.assign(tf.fill(quantizer._i.shape, -1e9))
             quantizer._k.assign(tf.zeros(quantizer._k.shape, quantizer._k.dtype))
 
-        events = _rows(self.data.events)
+        events = rows(self.data.events)
 
         def step(i: tf.Tensor) -> tuple[tf.Tensor]:
             index = tf.slice(order, [i * FORWARD_BATCH], [FORWARD_BATCH])
-            batch_last.forward(self.model, _images(tf.gather(events, index)), TrainingFlagWrapper("tracing"))
+            batch_last.forward(self.model, images(tf.gather(events, index)), TrainingFlagWrapper("tracing"))
             return (i + 1,)
 
         tf.while_loop(lambda i: i < parts, step, [tf.constant(0)])
         hgq.open_input_range(self.model)
         ebops = tf.add_n([self._layer_ebops(layer) for layer in self.layers])
-        scores = self._predict_graph(self.data.validation)
+        scores = predict_parts(self.data.validation, lambda part: batch_last.forward(self.model, part, False))
         with tf.control_dependencies([scores, ebops]):
             for variable, value in zip(ranges, kept, strict=True):
                 variable.assign(tf.where(restore, value, variable.value))
         return scores, ebops
-
-    def _predict_graph(self, events: tf.Tensor) -> tf.Tensor:
-        parts = events.shape[0] // FORWARD_BATCH
-
-        def step(i: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            part = batch_last.forward(self.model, _part(events, i), False)
-            return i + 1, tf.tensor_scatter_nd_update(scores, [[i]], [part])
-
-        _, scores = tf.while_loop(
-            lambda i, _: i < parts, step, [tf.constant(0), tf.zeros([parts, FORWARD_BATCH])]
-        )
-        return tf.reshape(scores, [-1])
 
     def _keras_graph(self, images: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Return the model's scores, and the weights that they were computed with."""
@@ -253,10 +204,6 @@ class Trainer:
         share = np.resize(np.linspace(0, events - 1, min(CALIBRATION_PARTS * FORWARD_BATCH, length)), length)
         return tf.constant(every, tf.int32), tf.constant(share.astype(np.int32))
 
-    def _longest_order(self) -> int:
-        # Room for any exposure fraction below one half with the same graph; more recompiles.
-        return 2 * int(self.data.events.shape[0]) + self.batch
-
 
 def _quantizers(model: keras.Model) -> list[Any]:
     return [x for x in model._flatten_layers() if hasattr(x, "bw_mapper")]
@@ -265,22 +212,3 @@ def _quantizers(model: keras.Model) -> list[Any]:
 def _quantized_weights(model: keras.Model) -> list[tf.Tensor]:
     layers = hgq.quantized_layers(model)
     return [layer.qkernel for layer in layers] + [layer.qbias for layer in layers if layer.bias is not None]
-
-
-def _part(events: tf.Tensor, i: tf.Tensor) -> tf.Tensor:
-    return tf.slice(events, [i * FORWARD_BATCH, 0, 0], [FORWARD_BATCH, *events.shape[1:]])
-
-
-def _rows(events: tf.Tensor) -> tf.Tensor:
-    """Events as rows, which XLA gathers four times faster than images."""
-    return tf.reshape(events, [events.shape[0], -1])
-
-
-def _images(rows: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(rows, [-1, *IMAGE_SHAPE])
-
-
-def _padded(events: Counts) -> Counts:
-    """Repeat the last event up to whole forward batches; it adds no range and is cut off again."""
-    missing = -len(events) % FORWARD_BATCH
-    return np.concatenate([events, np.repeat(events[-1:], missing, axis=0)]) if missing else events

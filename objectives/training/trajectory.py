@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from objectives.errors import TrainingError
 from objectives.recipe import Recipe
 from objectives.training import schedule
-from objectives.training.trainer import State, Trainer
+from objectives.training.graphs import State
+from objectives.training.student_trainer import StudentTrainer
 
 Floats = NDArray[np.floating[Any]]
 #: Epochs in a row with a constant score after which a student is dead; some come back before.
@@ -55,7 +56,7 @@ class Trajectory:
 
 
 def run_trajectory(
-    trainer: Trainer,
+    trainer: StudentTrainer,
     recipe: Recipe,
     seed: int,
     judge: Judge,
@@ -77,7 +78,7 @@ def run_trajectory(
     newcomer: Snapshot | None = None
     constant_since: int | None = None
     for epoch in range(training.epochs):
-        beta = schedule.beta(training.beta, epoch, training.epochs)
+        beta = schedule.beta(training.beta, epoch, training.epochs) if trainer.anneals else 0.0
         order = epoch_order(
             trainer.data.zero_bias,
             trainer.data.exposure,

@@ -56,7 +56,7 @@ def _trained(
 ) -> Point:
     recipe = Recipe.model_validate_json(run.user_attrs["recipe"])
     trainer = ground.trainer(recipe)
-    parent = parent_state(study, run.user_attrs, trainer.model)
+    parent = parent_state(study, run.user_attrs, trainer)
     trajectory = run_trajectory(trainer, recipe, seed, ground.judge, last_epoch=epoch, parent=parent)
     if trajectory.end is None:
         raise TrainingError(f"the student died in epoch {trajectory.died_at} (constant score)")
