@@ -6,6 +6,7 @@ CicadaError                 one line: the thing, what was expected, what to do
 ├── GenerationError         event generation stopped
 ├── TeacherError            a teacher cannot be trained, loaded or used
 ├── SchemeError             the environment of a quantization scheme is missing or broken
+├── StudentError            a saved student cannot be read, or is not of the kind that is wanted
 ├── TrainingError           a student cannot be trained
 └── CostError               a trained student cannot be costed
 
@@ -38,6 +39,10 @@ class TeacherError(CicadaError, RuntimeError):
 
 class SchemeError(CicadaError, RuntimeError):
     """The environment that students of a scheme are trained in is missing, or stopped."""
+
+
+class StudentError(CicadaError, ValueError):
+    """A saved student cannot be read, or is not of the kind that is wanted."""
 
 
 class TrainingError(CicadaError, RuntimeError):

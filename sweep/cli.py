@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at and make region data in CICADA's h5 layouts.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+qkeras_app = typer.Typer(help="The environment that QKeras students are trained in.", no_args_is_help=True)
+app.add_typer(qkeras_app, name="qkeras")
 
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="A study file, or the name of one that comes with sweep.")
@@ -342,6 +344,22 @@ def data_generate(
     else:
         for name, path in files.items():
             print(f"{name:14} {path}")
+
+
+@qkeras_app.command("install")
+def qkeras_install(
+    force: Annotated[bool, typer.Option("--force", help="Make it anew if it is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the environment of QKeras students, if it is not there; `sweep run` does so when it is needed."""
+    from sweep import qkeras_environment
+
+    with Console(stderr=True).status("installing QKeras, once"):
+        python = qkeras_environment.install(force=force)
+    if as_json:
+        _print_json({"python": str(python), "packages": qkeras_environment.PACKAGES})
+    else:
+        print(python)
 
 
 @app.command()

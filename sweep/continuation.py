@@ -22,6 +22,7 @@ from objectives.training.student_trainer import StudentTrainer
 from sweep import home, records
 from sweep.errors import StudyError
 from sweep.search_space import SearchSpace
+from sweep.start import START_DESIGN, start_network
 from sweep.study import Study
 
 #: Beta of a continued run in units of its parent's, log-uniform: where the ramp starts and ends.
@@ -49,7 +50,7 @@ class Continuation:
     def continued(self, drawn: Recipe, epochs: int) -> Recipe:
         """Return the drawn recipe with the epochs and the ramp of this continuation."""
         beta = drawn.training.beta
-        if beta.schedule == "log-ramp":
+        if beta.schedule == "log-ramp" and drawn.quantization.scheme == "hgq":
             ramp = {"initial": self.first_beta, "final": self.last_beta, "warm_up": WARM_UP}
             beta = beta.model_copy(update=ramp)
         training = drawn.training.model_copy(update={"epochs": epochs, "beta": beta})
@@ -86,12 +87,13 @@ def choose_parent(
 def parent_state(study: Study, run: Mapping[str, Any], trainer: StudentTrainer) -> State | None:
     """Return the variables of the student that a run goes on from, by the run's user attributes.
 
-    None for a run that starts anew. `trainer` has the run's architecture; its variables are overwritten.
+    None for a run that starts anew, of a study that starts from no student. `trainer` has the run's
+    architecture; its variables are overwritten.
     Raises StudyError when the student's folder is gone.
     """
     number = run.get(STARTS_FROM)
     if number is None:
-        return None
+        return _start_state(study, run, trainer)
     name = study.trials()[number].user_attrs["student"]
     file = home.students_folder(study.name) / name / "student.keras"
     try:
@@ -101,6 +103,19 @@ def parent_state(study: Study, run: Mapping[str, Any], trainer: StudentTrainer) 
             f"{file}: the student of trial {number}, which a run goes on from, cannot be read"
             f" ({str(error).splitlines()[0]}); restore the folder"
         ) from error
+
+
+def _start_state(study: Study, run: Mapping[str, Any], trainer: StudentTrainer) -> State | None:
+    """Return the variables of the student that a study starts from, None when it starts from none."""
+    network = start_network(study)
+    if network is None:
+        return None
+    if run.get(START_DESIGN, network.digest()) != network.digest():
+        raise StudyError(
+            f"start_from: {study.file.start_from} holds another student than when this run began"
+        )
+    fraction = Recipe.model_validate_json(run["recipe"]).training.exposure_fraction
+    return trainer.adopt(network, fraction)
 
 
 def _front(study: Study) -> list[FrozenTrial]:

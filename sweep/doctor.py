@@ -11,7 +11,7 @@ import psutil
 from packaging.requirements import Requirement
 
 from objectives.errors import CicadaError
-from sweep import home
+from sweep import home, qkeras_environment
 from sweep.storage import masked, open_storage
 
 #: Tools that later stages use, and what is missing without them.
@@ -41,7 +41,7 @@ class Finding:
 
 def examine(url: str) -> list[Finding]:
     """Look at interpreter, packages, machine, folders, database at `url`, and tools."""
-    return [_python(), *_packages(), _machine(), _folder(), _storage(url), *map(_tool, TOOLS)]
+    return [_python(), *_packages(), _machine(), _folder(), _storage(url), _qkeras(), *map(_tool, TOOLS)]
 
 
 def _python() -> Finding:
@@ -96,6 +96,17 @@ def _storage(url: str) -> Finding:
         absent = "no such database yet" in str(error)
         return Finding("storage", "absent" if absent else "broken", masked(url), str(error))
     return Finding("storage", "ok", masked(url))
+
+
+def _qkeras() -> Finding:
+    what = "QKeras environment"
+    try:
+        python = qkeras_environment.interpreter()
+    except CicadaError as error:
+        return Finding(what, "broken", os.environ[qkeras_environment.QKERAS_PYTHON], str(error))
+    if python is None:
+        return Finding(what, "absent", "not installed", "`sweep qkeras install`; studies with it need it")
+    return Finding(what, "ok", str(python))
 
 
 def _tool(name: str) -> Finding:

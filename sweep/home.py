@@ -27,6 +27,11 @@ def teacher_cache() -> Path:
     return home() / "teachers"
 
 
+def environments() -> Path:
+    """Environments of Python beside this one, a folder each."""
+    return home() / "environments"
+
+
 def students_folder(study: str) -> Path:
     """The measured students of a study, a folder each, by design."""
     return home() / "studies" / study / "students"

@@ -13,6 +13,7 @@ from sweep.errors import StudyError
 from sweep.messages import Message, Noticed, RunEnded, WorkerEnded
 from sweep.processes import SPAWN, start_preparation, start_worker
 from sweep.slots import Slots
+from sweep.start import start_network
 from sweep.study import Study
 from sweep.worker_name import is_dead, worker_name
 
@@ -27,6 +28,7 @@ def run_here(study: Study, url: str, workers: int, display: Display) -> None:
 
     Raises StudyError when workers stop with an error, and KeyboardInterrupt when the user does.
     """
+    start_network(study)  # refuses what no run could start from
     slots = Slots(study.storage.engine, study.id, worker_name())
     release_dead(slots)
     messages: Queue[Message] = SPAWN.Queue()

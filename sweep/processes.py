@@ -15,8 +15,8 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 
 from objectives.errors import CicadaError
-from sweep import home
-from sweep.messages import Message, WorkerEnded, Working
+from sweep import home, qkeras_environment
+from sweep.messages import Message, Noticed, WorkerEnded, Working
 from sweep.study_file import StudyFile
 from sweep.worker_name import worker_name
 
@@ -102,6 +102,8 @@ def _prepare(threads: int, tell: Callable[[Message], None], file_json: str) -> N
         tell(Working("preparation", None, what, done, total))
 
     file = StudyFile.model_validate_json(file_json, strict=True)
+    if file.scheme == "qkeras":
+        qkeras_environment.ensure(lambda text: tell(Noticed("preparation", text)))
     dataset = load_dataset(file.dataset, home.data_cache(), processes=threads, progress=progress)
     load_teacher(file.teacher, dataset, home.teacher_cache(), progress=progress)
 

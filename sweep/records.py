@@ -12,6 +12,8 @@ from typing import Any
 from objectives.costs.adder_graph import AdderGraph
 from objectives.measurement import Point
 from objectives.recipe import Recipe
+from objectives.students.network import QuantizedNetwork
+from objectives.students.network_file import NETWORK, write_network
 
 #: Packages that a saved student depends on.
 PACKAGES = ("cicada-sweep", "hgq2", "alkaid", "keras", "tensorflow", "optuna")
@@ -75,11 +77,18 @@ def constraint_values(
 
 
 def save_student(
-    folder: Path, name: str, model: Any, graph: AdderGraph, recipe: Recipe, attributes: Mapping[str, Any]
+    folder: Path,
+    name: str,
+    model: Any,
+    network: QuantizedNetwork,
+    graph: AdderGraph,
+    recipe: Recipe,
+    attributes: Mapping[str, Any],
 ) -> Path:
     """Write one student into `folder`/`name`, whole or not at all, and return that folder.
 
-    It holds the Keras model, its adder graph as alkaid reads it, and what is known about it.
+    It holds the Keras model, which `model.save` writes, the network that hardware computes, its adder
+    graph as alkaid reads it, and what is known about it.
     """
     final = folder / name
     if final.exists():
@@ -88,6 +97,7 @@ def save_student(
     temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder))
     try:
         model.save(temporary / "student.keras")
+        write_network(temporary / NETWORK, network)
         graph.logic.save(temporary / "adder_graph.json.gz")
         about = {"recipe": recipe.model_dump(mode="json"), "versions": versions(), **attributes}
         (temporary / "student.json").write_text(json.dumps(about, indent=1))

@@ -38,19 +38,31 @@ MAX_CHECKED_VALUES = 1024
 #: Combinations of one model's values that are checked against its cross-field constraints.
 MAX_CHECKED_COMBINATIONS = 4096
 
-#: Values that decide nothing unless another value is what stands here. They are then neither
-#: suggested nor counted, and have their default. `Architecture` agrees: see its validator.
+#: Values, and sections of them, that decide nothing unless another value is what stands here. They are
+#: then neither suggested nor counted, and have their default. `Architecture`, `Quantization` and
+#: `Recipe` agree: see their validators.
 MATTERS_ONLY_IF: Mapping[str, tuple[str, Scalar]] = {
     "student.filters": ("student.family", "cicada-v2"),
     "student.kernel": ("student.family", "cicada-v2"),
     "student.stride": ("student.family", "cicada-v2"),
+    "quantization.weights": ("quantization.scheme", "hgq"),
+    "quantization.data": ("quantization.scheme", "hgq"),
+    "quantization.layers": ("quantization.scheme", "qkeras"),
+    "quantization.layers.conv": ("student.family", "cicada-v2"),
+    "training.beta": ("quantization.scheme", "hgq"),
     "training.beta.initial": ("training.beta.schedule", "log-ramp"),
     "training.beta.warm_up": ("training.beta.schedule", "log-ramp"),
 }
 
+_SCHEME = "quantization.scheme"
 _BETA_SCHEDULE = "training.beta.schedule"
 _BETA_INITIAL = "training.beta.initial"
 _BETA_FINAL = "training.beta.final"
+
+
+def _conditions(path: str) -> list[tuple[str, Scalar]]:
+    """Return what must hold for the value at `path` to matter: (another path, its value) pairs."""
+    return [needed for part, needed in MATTERS_ONLY_IF.items() if path == part or path.startswith(f"{part}.")]
 
 
 class Range(Config):
@@ -328,6 +340,10 @@ class SearchSpace:
             for path, domain in self._searched.items()
         }
         self._defaults = dict(_leaves(Recipe()))
+        if _SCHEME in self._searched:
+            raise SearchSpaceError(
+                f"{_SCHEME}: must be fixed; make a study for each scheme, and compare them"
+            )
         self._check_that_all_matter()
         self._check_beta()
         for path, model in _models(Recipe):
@@ -407,6 +423,8 @@ class SearchSpace:
         def near(value: Scalar) -> bool:
             return isinstance(value, float) and math.isclose(value, beta, rel_tol=1e-5)
 
+        if not self._matters(_BETA_FINAL, params):
+            return dict(params)
         domain = self._searched.get(_BETA_FINAL)
         if domain is None:
             return dict(params) if near(self.fixed[_BETA_FINAL]) else None
@@ -427,10 +445,15 @@ class SearchSpace:
         domain = self._searched.get(_BETA_FINAL)
         return domain if isinstance(domain, Range) else None
 
+    def example(self) -> Recipe:
+        """Return one of the recipes: fixed values are all the same in every other."""
+        return self._build({path: _extremes(domain)[0] for path, domain in self._searched.items()})
+
     def size(self) -> int | None:
         """Return the number of different recipes, None if a continuous range makes them countless."""
-        decided = {path for path in MATTERS_ONLY_IF if path in self._searched}
-        deciders = sorted({MATTERS_ONLY_IF[path][0] for path in decided} & self._searched.keys())
+        deciders = sorted(
+            {decider for path in self._searched for decider, _ in _conditions(path)} & self._searched.keys()
+        )
         total = 0
         for values in itertools.product(
             *(cast(tuple[Scalar, ...], self._searched[path]) for path in deciders)
@@ -448,14 +471,13 @@ class SearchSpace:
         return total
 
     def _matters(self, path: str, values: Mapping[str, Any]) -> bool:
-        if path not in MATTERS_ONLY_IF:
-            return True
-        decider, needed = MATTERS_ONLY_IF[path]
-        return bool(values.get(decider, self.fixed.get(decider)) == needed)
+        return all(
+            values.get(decider, self.fixed.get(decider)) == needed for decider, needed in _conditions(path)
+        )
 
     def _why_it_does_not_matter(self, path: str) -> str:
-        decider, needed = MATTERS_ONLY_IF[path]
-        return f"it decides nothing unless {decider} is {needed}"
+        needs = " and ".join(f"{decider} is {needed}" for decider, needed in _conditions(path))
+        return f"it decides nothing unless {needs}"
 
     def _build(self, params: Mapping[str, Any]) -> Recipe:
         values: dict[str, Any] = self.fixed | dict(params)
@@ -468,10 +490,12 @@ class SearchSpace:
             raise SearchSpaceError(f"{'.'.join(map(str, error['loc']))}: {explain(error)}") from None
 
     def _check_that_all_matter(self) -> None:
-        for path, (decider, needed) in MATTERS_ONLY_IF.items():
-            possible = self._searched.get(decider, (self.fixed.get(decider),))
-            if path in self._searched and needed not in possible:
-                raise SearchSpaceError(f"{path}: {self._why_it_does_not_matter(path)}, give it a fixed value")
+        for path in self._searched:
+            for decider, needed in _conditions(path):
+                if needed not in self._searched.get(decider, (self.fixed.get(decider),)):
+                    raise SearchSpaceError(
+                        f"{path}: {self._why_it_does_not_matter(path)}, give it a fixed value"
+                    )
 
     def _check_beta(self) -> None:
         """See that every beta on every ramp is a value of `training.beta.final`.

@@ -38,6 +38,13 @@ MAX_DEPTH = 32
 
 Direction = Literal["maximize", "minimize"]
 
+#: What the student of `start_from` brings: its network, and the first bitwidths.
+DECIDED_BY_START = (
+    *(f"student.{name}" for name in ("family", "filters", "kernel", "stride", "hidden", "hidden_2")),
+    *(f"quantization.weights.{name}" for name in ("bits", "integer_bits")),
+    *(f"quantization.data.{name}" for name in ("integer_bits", "fractional_bits")),
+)
+
 #: Default reference points for the hypervolume. A score counts from what chance reaches. A cost
 #: counts below what nobody would deploy: 20,000 LUT is nearly twice the legacy student; the HLS
 #: estimates reach past those published; 3600 is every DSP of the default part.
@@ -103,6 +110,11 @@ def _study_name(name: str) -> str:
 
 
 Metric = Annotated[str, AfterValidator(_metric)]
+
+
+def _start(text: str | Path) -> str | Path:
+    # A folder that is called like a trial is written ./NAME/NUMBER.
+    return str(text) if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*/[0-9]+", str(text)) else Path(text)
 
 
 class Bound(Config):
@@ -217,13 +229,15 @@ class StudyFile(Config):
     """A study: what is measured, what is searched, for how long.
 
     `student`, `quantization` and `training` are the sections of a `Recipe` in which every value
-    may be fixed, a list of choices or a range. The point of reference for the hypervolume has one
+    may be fixed, a list of choices or a range. HGQ students `start_from` another one if it is given: the
+    folder of a student, or STUDY/TRIAL. The point of reference for the hypervolume has one
     entry an objective.
     """
 
     study: Annotated[str, AfterValidator(_study_name)]
     description: str = Field(default="", max_length=10_000)
     dataset: DatasetConfig
+    start_from: Annotated[str | Path, AfterValidator(_start)] | None = None
     teacher: TeacherConfig = TeacherConfig()
     student: Annotated[Config, Searchable(Architecture)] = Field(default_factory=searchable(Architecture))
     quantization: Annotated[Config, Searchable(Quantization)] = Field(
@@ -246,6 +260,11 @@ class StudyFile(Config):
         """Return what this study searches."""
         sections = {name: getattr(self, name) for name in SearchableRecipe.model_fields}
         return SearchSpace(SearchableRecipe(**sections))
+
+    @property
+    def scheme(self) -> str:
+        """The quantization scheme of every student of this study."""
+        return str(self.recipe_space().fixed["quantization.scheme"])
 
     @property
     def target(self) -> Target:
@@ -307,6 +326,12 @@ class StudyFile(Config):
             raise ValueError(
                 "training.exposure_fraction: must be 0 for a dataset without exposure events or deposits"
             )
+        if self.start_from is not None:
+            if space.fixed["quantization.scheme"] != "hgq":
+                raise ValueError("start_from: only students of the scheme hgq can start from another one")
+            for path in space.distributions:
+                if path in DECIDED_BY_START:
+                    raise ValueError(f"{path}: start_from decides it, give it a fixed value")
         for number, params in enumerate(self.sampler.first):
             try:
                 space.check_some(params)

@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from objectives.data.dataset import Dataset, load_dataset
 from objectives.measurement import all_events, split_outputs
 from objectives.recipe import Recipe
+from objectives.schemes.qkeras.remote import Child, RemoteTrainer
 from objectives.scores import WORKING_POINT_KHZ, score
 from objectives.teacher import load_teacher
-from objectives.training.trainer import GraphKey, Trainer, TrainingData
-from sweep import home
+from objectives.training.graphs import GraphKey, TrainingData
+from objectives.training.student_trainer import StudentTrainer
+from objectives.training.trainer import Trainer
+from sweep import home, qkeras_environment
 from sweep.study_file import StudyFile, direction_of, trigger_rate_khz
 
 #: Architectures whose compiled graphs a process keeps; each takes some 100 MB.
@@ -31,7 +34,8 @@ class TrainingGround:
         self.scores = [name for name in file.objectives if direction_of(name) == "maximize"]
         rates = (trigger_rate_khz(name) for name in file.objectives)
         self.rate_khz = next((rate for rate in rates if rate is not None), WORKING_POINT_KHZ)
-        self._trainers: dict[GraphKey, Trainer] = {}
+        self._trainers: dict[GraphKey, StudentTrainer] = {}
+        self._child: Child | None = None
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -54,14 +58,30 @@ class TrainingGround:
         """Tell whether `trainer` has this recipe's graphs already."""
         return GraphKey.of(recipe) in self._trainers
 
-    def trainer(self, recipe: Recipe) -> Trainer:
+    def trainer(self, recipe: Recipe) -> StudentTrainer:
         """Return the trainer for a recipe's architecture, with its graphs."""
         key = GraphKey.of(recipe)
-        trainer = self._trainers.pop(key, None) or Trainer(recipe, self.training_data)
+        trainer = self._trainers.pop(key, None) or self._new_trainer(recipe)
         self._trainers[key] = trainer  # the last used is the last to go
         if len(self._trainers) > KEPT_TRAINERS:
             del self._trainers[next(iter(self._trainers))]
         return trainer
+
+    def _new_trainer(self, recipe: Recipe) -> StudentTrainer:
+        if recipe.quantization.scheme == "hgq":
+            return Trainer(recipe, self.training_data)
+        if self._child is None:
+            # Prepared already where `sweep run` is at work; a worker of another machine may need one.
+            python = qkeras_environment.ensure(print)
+            self._child = Child(python, self.training_data)
+        return RemoteTrainer(self._child, recipe)
+
+    def close(self) -> None:
+        """End the process that trains QKeras students, if there is one."""
+        self._trainers.clear()
+        if self._child is not None:
+            self._child.close()
+            self._child = None
 
     def judge(self, outputs: NDArray[Any]) -> Mapping[str, float]:
         """Return the study's scores of outputs (n,) on the validation events, by objective."""

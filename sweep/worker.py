@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from objectives.errors import CostError, TrainingError
 from objectives.measurement import Point, measure_point
 from objectives.recipe import Recipe
 from objectives.students.network import QuantizedNetwork
-from objectives.training.trainer import Trainer
+from objectives.training.student_trainer import StudentTrainer
 from objectives.training.trajectory import Snapshot, Trajectory, run_trajectory, thin
 from sweep import home, records
 from sweep.calibration.correction import Correction, correction_for
@@ -26,6 +26,7 @@ from sweep.continuation import STARTS_FROM, Continuation, choose_parent, parent_
 from sweep.messages import Message, Noticed, PointFound, RunEnded, Working
 from sweep.screening import Known, worth_measuring
 from sweep.slots import Claim, Slots
+from sweep.start import START_DESIGN, start_network
 from sweep.study import Study, sampler_for, with_fixed
 from sweep.study_file import direction_of
 from sweep.training_ground import TrainingGround
@@ -71,7 +72,7 @@ class Worker:
     def work(self) -> int:
         """Take runs until the budget is spent; return how many this worker ended."""
         ended = 0
-        with compiler(self.study.file.hardware) as graphs:
+        with compiler(self.study.file.hardware) as graphs, closing(self.ground):
             while not self._hours_are_spent() and (claim := self.slots.claim(self.study.file.budget.trials)):
                 with self._held(claim):
                     ended += self._run(claim, graphs)
@@ -156,6 +157,8 @@ class Worker:
             if digest not in known and self.slots.reserve(claim, digest):
                 if continuation is not None:
                     trial.set_user_attr(STARTS_FROM, continuation.parent.number)
+                elif (start := start_network(self.study)) is not None:
+                    trial.set_user_attr(START_DESIGN, start.digest())
                 trial.set_user_attr("role", "run")
                 trial.set_user_attr("digest", digest)
                 trial.set_user_attr("slot", claim.slot)
@@ -203,7 +206,7 @@ class Worker:
                 self.study.optuna.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _harvest(
-        self, trial: Trial, recipe: Recipe, trainer: Trainer, trajectory: Trajectory, graphs: Compiler
+        self, trial: Trial, recipe: Recipe, trainer: StudentTrainer, trajectory: Trajectory, graphs: Compiler
     ) -> Harvest:
         """Measure the run's students and put them into the study."""
         problem = None
@@ -238,7 +241,7 @@ class Worker:
         return Harvest(count, end_values, problem)
 
     def _calibrate(
-        self, trial: Trial, recipe: Recipe, trainer: Trainer, trajectory: Trajectory, graphs: Compiler
+        self, trial: Trial, recipe: Recipe, trainer: StudentTrainer, trajectory: Trajectory, graphs: Compiler
     ) -> list[Finished]:
         """Calibrate the students worth measuring, while those before them are compiled."""
         promising = worth_measuring(trajectory.snapshots, self._known_points(trial, recipe))
@@ -316,7 +319,7 @@ class Worker:
         self,
         trial: Trial,
         recipe: Recipe,
-        trainer: Trainer,
+        trainer: StudentTrainer,
         student: Finished,
         graph: AdderGraph,
         point: Point,
@@ -335,8 +338,12 @@ class Worker:
             design=design,
             student=f"{trial.number}-{student.snapshot.epoch}-{design}",
         )
+        if trainer.versions:
+            attributes["environment"] = dict(trainer.versions)
         folder = home.students_folder(self.study.name)
-        records.save_student(folder, attributes["student"], trainer.model, graph, recipe, attributes)
+        records.save_student(
+            folder, attributes["student"], trainer, student.network, graph, recipe, attributes
+        )
         return attributes
 
     # --- the study ---------------------------------------------------------------------------

@@ -18,8 +18,10 @@ from hgq.layers import QBatchNormDense, QConv2D, QDense
 from hgq.quantizer import Quantizer
 from hgq.quantizer.internal import DefaultBitwidthMapper
 from keras import ops
+from numpy.typing import NDArray
 
 from objectives.data.geometry import IMAGE_SHAPE
+from objectives.errors import StudentError
 from objectives.quantization import (
     SCORE_BITS,
     DataQuantization,
@@ -260,6 +262,108 @@ def initialise(
 
 #: HGQ's own defaults for a bias.
 BIAS_BITS, BIAS_INTEGER_BITS = 8, 2
+
+
+def adopt(model: keras.Model, network: QuantizedNetwork, events: NDArray[np.uint16]) -> None:
+    """Set every weight and bitwidth so that the student computes what `network` does.
+
+    Kernels and biases get the fewest bits that hold all of their layer, data those of the network's
+    quantizers; the first quantizer keeps the whole input. A batch norm takes its moments from `events`
+    (n, 18, 14), and the kernel in front of it is scaled to be the network's behind it, so that training,
+    which uses a batch's own moments, begins there too. Bit for bit the same where overflow and rounding
+    of the data's quantizers are the network's. Raises StudentError when the layers are others.
+    """
+    layers = quantized_layers(model)
+    values = np.asarray(events, np.float64).reshape(len(events), *network.input_shape)
+    quantizer: Quantize | None = None
+    taken = 0
+    for step in network.steps:
+        if isinstance(step, Quantize):
+            quantizer = step
+        elif isinstance(step, Convolve | Dense):
+            layer = layers[taken] if taken < len(layers) else None
+            if layer is None or tuple(layer.kernel.shape) != step.kernel.shape:
+                shape = "x".join(map(str, step.kernel.shape))
+                raise StudentError(
+                    f"layer {taken + 1} of the network to start from ({shape}) is not this one's"
+                )
+            _adopt_data_bits(layer, quantizer, None if taken else _input_bits(model))
+            _adopt_weights(layer, step, values)
+            taken += 1
+        values = step(values)
+    if taken != len(layers):
+        raise StudentError(f"the network to start from has {taken} layers, this student {len(layers)}")
+
+
+def _adopt_data_bits(layer: keras.Layer, step: Quantize | None, input_bits: int | None) -> None:
+    inner = layer.iq.quantizer
+    _fill(inner._k, inner._k0.value)
+    whole, fractional = (None, None) if step is None else (step.i, step.f)
+    for variable, bits in ((inner._i, whole), (inner._f, fractional)):
+        if input_bits is not None and variable is inner._i:
+            _fill(variable, input_bits)
+        elif bits is None:
+            _fill(variable, 0.0)
+        else:
+            # The most that any value needs that shares the bitwidth; counted from below all of them.
+            lowest = float(bits.min()) - 1.0
+            above = np.asarray(bits, np.float32)[None] - lowest
+            shared = np.asarray(inner.bw_mapper.x_to_bw_absmax(ops.convert_to_tensor(above))) + lowest
+            variable.assign(np.broadcast_to(shared, variable.shape).astype(np.float32))
+    if input_bits is not None and step is not None:
+        inner._f.assign(ops.minimum(inner._f, 0.0))  # counts are whole
+
+
+def _adopt_weights(layer: keras.Layer, step: Convolve | Dense, inputs: NDArray[np.float64]) -> None:
+    """Set kernel and bias of a layer, and their bitwidths, to those of a step that these values go into."""
+    _adopt_weight_bits(layer.kq, step.kernel)
+    kernel = step.kernel + _inside(layer.kq, step.kernel)
+    if layer.bias is not None:
+        bias = step.bias if isinstance(step, Dense) else np.zeros(layer.bias.shape)
+        _adopt_weight_bits(layer.bq, bias)
+        bias = bias + _inside(layer.bq, bias)
+    if isinstance(layer, QBatchNormDense):
+        mean, variance = inputs.mean(0), inputs.var(0)
+        _fill(layer.bn_gamma, 1.0)
+        layer.moving_mean.assign(mean.astype(np.float32))
+        layer.moving_variance.assign(variance.astype(np.float32))
+        kernel = kernel * np.sqrt(variance + layer.epsilon)[:, None]
+        bias = bias + mean @ kernel
+    layer.kernel.assign(kernel.astype(np.float32))
+    if layer.bias is not None:
+        layer.bias.assign(bias.astype(np.float32))
+
+
+def _adopt_weight_bits(quantizer: Quantizer, values: NDArray[np.float64]) -> None:
+    """Give a quantizer of weights the fewest bits that hold all `values`; HGQ's own where they are 0."""
+    inner = quantizer.quantizer
+    _fill(inner._k, inner._k0.value)
+    if not values.any():
+        _fill(inner._b, BIAS_BITS)
+        _fill(inner._i, BIAS_INTEGER_BITS)
+        return
+    fractional = fractional_bits(values)
+    whole = int(np.ceil(np.log2(np.abs(values).max() + 2.0**-fractional)))
+    _fill(inner._i, whole)
+    _fill(inner._b, max(whole + fractional, 1))
+
+
+def _inside(quantizer: Quantizer, values: NDArray[np.float64]) -> float:
+    """Return how far inside of the values that are truncated to them `values` are kept."""
+    truncates = quantizer.quantizer.round_mode == "TRN"
+    return float(2.0 ** -(fractional_bits(values) + 1)) if truncates else 0.0
+
+
+def fractional_bits(values: NDArray[np.float64]) -> int:
+    """Return the bits behind the point that hold all of `values`, which are whole times powers of two.
+
+    >>> fractional_bits(np.array([0.75, 2.0]))
+    2
+    """
+    mantissa, exponent = np.frexp(values[values != 0])
+    whole = (mantissa * 2.0**53).astype(np.int64)
+    trailing_zeros = np.log2(whole & -whole).astype(np.int64)
+    return int((53 - exponent - trailing_zeros).max(initial=0))
 
 
 def _fill(variable: keras.Variable, value: float) -> None:

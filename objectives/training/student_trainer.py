@@ -1,5 +1,6 @@
 """What trains a student of any scheme, seen from runs, harvest and records."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,8 @@ class StudentTrainer(Protocol):
     data: TrainingData
     #: Whether beta applies: bitwidths that are given have no price.
     anneals: bool
+    #: Packages of another environment that decide what a student is, with their versions.
+    versions: Mapping[str, str]
 
     def start(self, quantization: Quantization, seed: int, parent: State | None = None) -> None:
         """Set weights, bitwidths and optimizer to the beginning of the run with this seed.
@@ -35,6 +38,13 @@ class StudentTrainer(Protocol):
 
     def load(self, state: State) -> None:
         """Put the student back to a `state`."""
+
+    def adopt(self, network: QuantizedNetwork, exposure_fraction: float) -> State:
+        """Return the variables of a student that computes what `network` does; the model then has them.
+
+        `exposure_fraction` is that of the training to come. Raises StudentError when the scheme, or the
+        architecture, is not the network's.
+        """
 
     def calibrate(self) -> int:
         """Set the bitwidths that all training events need; return the EBOPs."""

@@ -6,7 +6,9 @@ validation events. Learning rate, beta, weights and initial bitwidths are variab
 compiles once for each architecture and trains every trial of it with the same graphs.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -32,6 +34,7 @@ from objectives.training.graphs import (
     rows,
     train_steps,
 )
+from objectives.training.order import epoch_order
 
 #: Steps of `FORWARD_BATCH` events in the calibration after each epoch.
 CALIBRATION_PARTS = 8
@@ -41,6 +44,7 @@ class Trainer:
     """The compiled graphs of one architecture; `start` readies them for a recipe."""
 
     anneals = True
+    versions: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, recipe: Recipe, data: TrainingData) -> None:
         self.data = data
@@ -108,6 +112,18 @@ class Trainer:
         Raises OSError, ValueError or BadZipFile when it cannot be read.
         """
         self.model.load_weights(file)
+        return self.state()
+
+    def adopt(self, network: QuantizedNetwork, exposure_fraction: float) -> State:
+        """Return the variables of a student that computes what `network` does; the model then has them.
+
+        Batch norms get the moments of a training sample with this share of exposure, so that training
+        begins where the network is. Raises StudentError when the model is of another architecture.
+        """
+        order = epoch_order(
+            self.data.zero_bias, self.data.exposure, exposure_fraction, self.batch, np.random.default_rng(0)
+        )
+        hgq.adopt(self.model, network, self.data.events.numpy()[order])
         return self.state()
 
     def calibrate(self) -> int:

@@ -15,6 +15,7 @@ from objectives.errors import TrainingError
 from objectives.recipe import Recipe
 from objectives.training import schedule
 from objectives.training.graphs import State
+from objectives.training.order import epoch_order
 from objectives.training.student_trainer import StudentTrainer
 
 Floats = NDArray[np.floating[Any]]
@@ -112,22 +113,6 @@ def run_trajectory(
 
 def _by_ebops(snapshots: list[Snapshot]) -> list[Snapshot]:
     return sorted(snapshots, key=lambda snapshot: snapshot.ebops)
-
-
-def epoch_order(
-    zero_bias: int, exposure: int, fraction: float, batch: int, rng: np.random.Generator
-) -> NDArray[np.int32]:
-    """Return the events of one epoch, shuffled, in whole batches.
-
-    Every zero-bias event comes once, and as many exposure events (which follow zero bias in the
-    data) as make `fraction` of the sample, repeated evenly when there are too few.
-    """
-    wanted = round(zero_bias * fraction / (1 - fraction)) if exposure else 0
-    rounds = [rng.permutation(exposure) for _ in range(-(-wanted // exposure))] if wanted else []
-    chosen = np.concatenate([np.arange(zero_bias), *(zero_bias + r for r in rounds)])
-    order = rng.permutation(chosen[: zero_bias + wanted])
-    whole = max(len(order) // batch, 1) * batch
-    return np.resize(order, whole).astype(np.int32)
 
 
 def thin(snapshots: Sequence[Snapshot], limit: int) -> list[Snapshot]:

@@ -1,5 +1,6 @@
 """How far a candidate's figures depend on its seed: its recipe, trained again from others."""
 
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,7 @@ def seed_spreads(
     study: Study, trials: list[FrozenTrial], seeds: int, progress: Progress
 ) -> list[dict[str, Any]]:
     """Return, for each trial, scores and costs of its recipe trained from `seeds` other seeds."""
-    ground = TrainingGround(study.file)
-    with compiler(study.file.hardware) as graphs:
+    with compiler(study.file.hardware) as graphs, closing(TrainingGround(study.file)) as ground:
         return [_spread(study, trial, seeds, ground, graphs, progress) for trial in trials]
 
 

@@ -18,12 +18,13 @@ import zipfile
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from os import environ
 from pathlib import Path
 from typing import Any, ClassVar
 
 from objectives.costs.config import Hardware
 from objectives.costs.rtl import Rtl
+from objectives.errors import SchemeError
+from sweep import qkeras_environment
 from sweep.errors import ReportError, SynthesisError
 from sweep.synthesis import hls_project, vivado
 from sweep.synthesis.evidence import classify, has_errors, read_lines, verdict
@@ -34,9 +35,6 @@ from sweep.synthesis.target import Target, ToolName
 from sweep.synthesis.tcl import STEP, quote
 from sweep.synthesis.tool import Command, Tool
 from sweep.synthesis.vivado import Vivado
-
-#: Where the interpreter for students of the scheme `qkeras` is said to be.
-QKERAS_PYTHON = "SWEEP_QKERAS_PYTHON"
 
 TOP = "student"
 STUDENT = "student.keras"
@@ -353,17 +351,15 @@ def _interpreter(scheme: str) -> str:
     """Return the Python that has what students of `scheme` are made of; raises SynthesisError."""
     if scheme == "hgq":
         return sys.executable
-    named = environ.get(QKERAS_PYTHON, "")
-    if not named:
+    try:
+        python = qkeras_environment.interpreter()
+    except SchemeError as error:
+        raise SynthesisError(str(error)) from None
+    if python is None:
         raise SynthesisError(
-            f"a student of the scheme qkeras: set {QKERAS_PYTHON} to the Python of an environment with"
-            " qkeras-v3, hls4ml and tensorflow (HGQ2 and QKeras cannot share one)"
+            "a student of the scheme qkeras: `sweep qkeras install` makes the environment that it needs"
         )
-    found = shutil.which(named)
-    if found is None:
-        raise SynthesisError(f"{QKERAS_PYTHON}={named}: there is no such program")
-    # Not resolved: an environment is known by the link to its Python.
-    return str(Path(found).absolute())
+    return str(python)
 
 
 # ---- what is in the folder -----------------------------------------------------------------------

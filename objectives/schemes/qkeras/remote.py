@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import objectives
-from objectives.errors import SchemeError
+from objectives.errors import SchemeError, StudentError
 from objectives.quantization import Quantization
 from objectives.recipe import Recipe
 from objectives.schemes.qkeras import child
@@ -50,7 +50,8 @@ class Child:
             ) from error
         self._requests = cast(BinaryIO, self._process.stdin)
         self._answers = cast(BinaryIO, self._process.stdout)
-        self._receive()
+        ready, _ = self._receive()
+        self.versions: Mapping[str, str] = ready["versions"]
         events = {
             "events": data.events.numpy(),
             "targets": data.targets.numpy(),
@@ -89,8 +90,8 @@ class Child:
 
     def _ended(self) -> SchemeError:
         return SchemeError(
-            f"{self.python}: the process that trains QKeras students ended (exit code {self._wait()}); the worker's"
-            " log says why; `sweep qkeras install --force` makes its environment anew"
+            f"{self.python}: the process that trains QKeras students ended (exit code {self._wait()});"
+            " the worker's log says why; `sweep qkeras install --force` makes its environment anew"
         )
 
 
@@ -102,6 +103,7 @@ class RemoteTrainer:
 
     def __init__(self, process: Child, recipe: Recipe) -> None:
         self.data = process.data
+        self.versions: Mapping[str, str] = process.versions
         self._child = process
         self._recipe = recipe
 
@@ -125,6 +127,10 @@ class RemoteTrainer:
     def load(self, state: State) -> None:
         """Put the student back to a `state`."""
         self._ask("load", arrays=numbered(state))
+
+    def adopt(self, network: QuantizedNetwork, exposure_fraction: float) -> State:
+        """Raise StudentError: bitwidths that are given cannot be another student's."""
+        raise StudentError("a student of the scheme qkeras cannot start from another one")
 
     def calibrate(self) -> int:
         """Return the EBOPs: bitwidths that are given need no calibration."""

@@ -1,6 +1,7 @@
 """What the child answers: each request names a call, the recipe whose student is meant, and arrays."""
 
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 from zipfile import BadZipFile
@@ -13,6 +14,8 @@ from objectives.schemes.qkeras.border import listed, numbered, receive, send
 from objectives.schemes.qkeras.trainer import CompiledStudent
 from objectives.training.graphs import GraphKey, TrainingData
 
+#: Packages that a saved student depends on.
+PACKAGES = ("qkeras-v3", "keras", "tensorflow")
 #: Architectures whose compiled graphs are kept.
 KEPT_STUDENTS = 8
 
@@ -22,8 +25,8 @@ Answer = tuple[Content, Arrays]
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Say that all is imported, take the data, and answer requests until they end."""
-    send(answers, {"ready": True})
+    """Say what is imported, take the data, and answer requests until they end."""
+    send(answers, {"versions": {name: version(name) for name in PACKAGES}})
     students: dict[GraphKey, CompiledStudent] = {}
     data: TrainingData | None = None
     while True:

@@ -96,9 +96,10 @@ def student_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         filters=2, kernel=3, stride=2, hidden=3, hidden_2=3, batch_norm=False, input_clip=64
     )
     model = student(architecture, Quantization(), seed=3)
-    graph = compile_adder_graph(hgq.describe(model), Hardware())
+    network = hgq.describe(model)
+    graph = compile_adder_graph(network, Hardware())
     recipe = Recipe.model_validate({"student": architecture.model_dump()})
-    return save_student(tmp_path_factory.mktemp("students"), "0-1-small", model, graph, recipe, {})
+    return save_student(tmp_path_factory.mktemp("students"), "0-1-small", model, network, graph, recipe, {})
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 
 from objectives.costs.config import Hardware
 from sweep.errors import SynthesisError
+from sweep.qkeras_environment import QKERAS_PYTHON
 from sweep.synthesis import hls_project, vivado
 from sweep.synthesis.process import Ending, Limits, run_process
 from sweep.synthesis.reports.csynth import read_csynth, read_csynth_xml
@@ -24,7 +25,6 @@ from sweep.synthesis.target import Target
 from sweep.synthesis.vitis import (
     CONVERSION_LOG,
     LOG,
-    QKERAS_PYTHON,
     RUN,
     SCRIPT,
     SENTINEL,
@@ -361,7 +361,8 @@ def test_the_legacy_student(tmp_path: Path, install: Put, stand_in_vivado: Any) 
 def test_qkeras_without_an_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     student = qkeras_student(tmp_path / "student")
     monkeypatch.delenv(QKERAS_PYTHON, raising=False)
-    with pytest.raises(SynthesisError, match=rf"^a student of the scheme qkeras: set {QKERAS_PYTHON} .*$"):
+    monkeypatch.setenv("SWEEP_HOME", str(tmp_path / "home"))
+    with pytest.raises(SynthesisError, match=r"^a student of the scheme qkeras: `sweep qkeras install` .*$"):
         Vitis(SYNTHESIZED).write(student, tmp_path)
     monkeypatch.setenv(QKERAS_PYTHON, str(tmp_path / "no python"))
     with pytest.raises(SynthesisError, match=rf"^{QKERAS_PYTHON}=.*: there is no such program$"):
