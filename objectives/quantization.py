@@ -101,18 +101,19 @@ class LayerBits(Config):
 class Quantization(Config):
     """A student's quantization scheme; where HGQ starts from, or the bitwidths of QKeras.
 
-    `weights` and `data` belong to the scheme `hgq`, `layers` to `qkeras`; what the other scheme has is
-    ignored.
+    `weights`, `data` and `score_rounding`, that of the 16 bits that leave the chip, belong to the scheme
+    `hgq`, `layers` to `qkeras`; what the other scheme has is ignored.
     """
 
     scheme: Literal["hgq", "qkeras"] = "hgq"
     weights: WeightQuantization = WeightQuantization()
     data: DataQuantization = DataQuantization()
+    score_rounding: Rounding = "TRN"
     layers: LayerBits = LayerBits()
 
     @model_validator(mode="after")
     def _drop_what_the_scheme_ignores(self) -> Self:
         # Otherwise two equal students would have two digests, and be trained twice.
-        for name in ("layers",) if self.scheme == "hgq" else ("weights", "data"):
+        for name in ("layers",) if self.scheme == "hgq" else ("weights", "data", "score_rounding"):
             object.__setattr__(self, name, type(self).model_fields[name].default)
         return self

@@ -47,6 +47,7 @@ MATTERS_ONLY_IF: Mapping[str, tuple[str, Scalar]] = {
     "student.stride": ("student.family", "cicada-v2"),
     "quantization.weights": ("quantization.scheme", "hgq"),
     "quantization.data": ("quantization.scheme", "hgq"),
+    "quantization.score_rounding": ("quantization.scheme", "hgq"),
     "quantization.layers": ("quantization.scheme", "qkeras"),
     "quantization.layers.conv": ("student.family", "cicada-v2"),
     "training.beta": ("quantization.scheme", "hgq"),

@@ -27,6 +27,7 @@ from objectives.quantization import (
     DataQuantization,
     Granularity,
     Quantization,
+    Rounding,
     WeightQuantization,
 )
 from objectives.students.architecture import Architecture
@@ -112,7 +113,7 @@ def build_student(student: Architecture, quantization: Quantization) -> keras.Mo
         iq_conf=_data_config(data),
         bq_conf=_bias_config(weights.granularity),
         enable_oq=True,
-        oq_conf=_score_config(),
+        oq_conf=_score_config(quantization.score_rounding),
         name="dense2",
     )(x)
     return keras.Model(inputs, x, name=student.family.replace("-", "_"))
@@ -202,7 +203,7 @@ def _clip_config(input_clip: int) -> QuantizerConfig:
     )
 
 
-def _score_config() -> QuantizerConfig:
+def _score_config(rounding: Rounding) -> QuantizerConfig:
     return QuantizerConfig(
         "kif",
         "datalane",
@@ -210,7 +211,7 @@ def _score_config() -> QuantizerConfig:
         i0=SCORE_BITS[0],
         f0=SCORE_BITS[1],
         overflow_mode="SAT",
-        round_mode="TRN",
+        round_mode=rounding,
         homogeneous_axis=None,
         heterogeneous_axis=(),
         trainable=False,
@@ -271,7 +272,7 @@ def adopt(model: keras.Model, network: QuantizedNetwork, events: NDArray[np.uint
     quantizers; the first quantizer keeps the whole input. A batch norm takes its moments from `events`
     (n, 18, 14), and the kernel in front of it is scaled to be the network's behind it, so that training,
     which uses a batch's own moments, begins there too. Bit for bit the same where overflow and rounding
-    of the data's quantizers are the network's. Raises StudentError when the layers are others.
+    of the data and of the score are the network's. Raises StudentError when the layers are others.
     """
     layers = quantized_layers(model)
     values = np.asarray(events, np.float64).reshape(len(events), *network.input_shape)
@@ -307,7 +308,8 @@ def _adopt_data_bits(layer: keras.Layer, step: Quantize | None, input_bits: int 
         else:
             # The most that any value needs that shares the bitwidth; counted from below all of them.
             lowest = float(bits.min()) - 1.0
-            above = np.asarray(bits, np.float32)[None] - lowest
+            # A quantizer in front of a flattening has the image's shape.
+            above = np.asarray(bits, np.float32).reshape(1, *layer.input.shape[1:]) - lowest
             shared = np.asarray(inner.bw_mapper.x_to_bw_absmax(ops.convert_to_tensor(above))) + lowest
             variable.assign(np.broadcast_to(shared, variable.shape).astype(np.float32))
     if input_bits is not None and step is not None:

@@ -21,8 +21,9 @@ def network_of(recipe: Recipe, weights: Mapping[str, NDArray[Any]]) -> Quantized
     QKeras rounds to the nearest, of two equally near to the even one, and then saturates.
     """
     student, layers = recipe.student, recipe.quantization.layers
-    steps: list[Step] = []
     image = (*IMAGE_SHAPE, 1)
+    region = (np.full(image, bits, np.int64) for bits in (0, REGION_BITS, 0))
+    steps: list[Step] = [Quantize(*region, "WRAP", "TRN")]
     if student.input_clip:
         steps.append(_relu(image, student.input_clip.bit_length() - 1, 0))
     shape: tuple[int, ...] = image
