@@ -278,7 +278,8 @@ def assert_whole(home: Path, runs: int) -> None:
     assert wanted <= {path.name for path in students.iterdir()}
     for point in points:
         student = students / point.user_attrs["student"]
-        assert {p.name for p in student.iterdir()} == {"student.keras", "adder_graph.json.gz", "student.json"}
+        kept = {"student.keras", "network.npz", "adder_graph.json.gz", "student.json"}
+        assert {p.name for p in student.iterdir()} == kept
         about = json.loads((student / "student.json").read_text())
         for key in ("design", "epoch", "validation", "test", "cost"):
             assert about[key] == point.user_attrs[key]
