@@ -29,8 +29,9 @@ from rich.table import Table
 from objectives.recipe import Recipe
 from objectives.schemes import hgq
 from objectives.training.config import Training
-from objectives.training.trainer import Trainer, TrainingData
-from objectives.training.trajectory import epoch_order
+from objectives.training.graphs import TrainingData
+from objectives.training.order import epoch_order
+from objectives.training.trainer import Trainer
 
 EVENTS = 20_480
 BETA = 1e-6

@@ -85,7 +85,8 @@ def recipe() -> Recipe:
 def trainer(recipe: Recipe, train_part: Part, validation_part: Part):  # type: ignore[no-untyped-def]
     """The compiled graphs of `recipe`; whoever uses them calls `start`."""
     from objectives.measurement import all_events
-    from objectives.training.trainer import Trainer, TrainingData
+    from objectives.training.graphs import TrainingData
+    from objectives.training.trainer import Trainer
 
     events = np.concatenate([train_part.zero_bias, train_part.exposure["uniform"]])
     data = TrainingData.load(events, anomaly(events), len(train_part.zero_bias), all_events(validation_part))

@@ -89,7 +89,7 @@ def test_the_cost_is_alkaids_own(family: str, seed: int) -> None:
 
 @st.composite
 def networks(draw: st.DrawFn) -> QuantizedNetwork:
-    """Small networks on images (4, 4, 1), in parts or wholly pruned; see below for RND_CONV."""
+    """Small networks on images (4, 4, 1), in parts or wholly pruned."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     pruned = draw(st.sampled_from([0.0, 0.3, 0.9, 1.0]))
 
@@ -97,7 +97,7 @@ def networks(draw: st.DrawFn) -> QuantizedNetwork:
         i, f = rng.integers(low, high + 1, shape), rng.integers(-2, finest + 1, shape)
         f = np.where(rng.random(shape) < pruned * draw(st.sampled_from([0, 1])), -i, f)
         overflow = draw(st.sampled_from(("WRAP", "SAT", "SAT_SYM")))
-        return Quantize(np.zeros_like(i), i, f, overflow, draw(st.sampled_from(("RND", "TRN"))))
+        return Quantize(np.zeros_like(i), i, f, overflow, draw(st.sampled_from(("RND", "RND_CONV", "TRN"))))
 
     def kernel(*shape: int) -> NDArray[np.float64]:
         values = rng.integers(-15, 16, shape) / 2.0 ** rng.integers(0, 4, shape)

@@ -15,16 +15,9 @@ from objectives.quantization import Quantization
 from objectives.recipe import Recipe
 from objectives.schemes import hgq
 from objectives.students.network import Quantize, QuantizedNetwork
-from objectives.training.trainer import (
-    CALIBRATION_PARTS,
-    FORWARD_BATCH,
-    PREDICT_BATCH,
-    GraphKey,
-    State,
-    Trainer,
-    TrainingData,
-)
-from objectives.training.trajectory import epoch_order
+from objectives.training.graphs import FORWARD_BATCH, PREDICT_BATCH, GraphKey, State, TrainingData
+from objectives.training.order import epoch_order
+from objectives.training.trainer import CALIBRATION_PARTS, Trainer
 from tests.objectives.conftest import COLD, COLD_LIMIT, anomaly
 
 START = Quantization()

@@ -16,7 +16,8 @@ from objectives.errors import TrainingError
 from objectives.quantization import Quantization
 from objectives.recipe import Recipe
 from objectives.training import schedule
-from objectives.training.trainer import State, Trainer
+from objectives.training.graphs import State
+from objectives.training.trainer import Trainer
 from objectives.training.trajectory import (
     DEAD_AFTER,
     Snapshot,
@@ -48,6 +49,7 @@ class Scripted:
         constant: Collection[int] = (),
     ) -> None:
         self.data = Sizes()
+        self.anneals = True
         self.epochs = epochs
         self.loss, self.outputs, self.constant = loss, outputs, constant
         self.done = 0

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from objectives.config import content_digest
 from objectives.recipe import Recipe
 from objectives.training import schedule
+from objectives.training.trainer import Trainer
 from sweep import home
 from sweep.continuation import (
     DRAWN,
@@ -416,10 +417,17 @@ def saved(study: Study, point: MakePoint, sweep_home: Path) -> Path:
     return folder
 
 
+def reader() -> Trainer:
+    """Return a trainer of a small model of other weights, that can do no more than read."""
+    trainer = Trainer.__new__(Trainer)
+    trainer.model = small_model(2)
+    return trainer
+
+
 @pytest.mark.usefixtures("saved")
 def test_the_parents_variables_are_read(study: Study) -> None:
-    assert parent_state(study, {"role": "run"}, small_model(2)) is None
-    state = parent_state(study, {STARTS_FROM: 1}, small_model(2))
+    assert parent_state(study, {"role": "run"}, reader()) is None
+    state = parent_state(study, {STARTS_FROM: 1}, reader())
     assert state is not None
     assert all((a == b.numpy()).all() for a, b in zip(state, small_model(1).weights, strict=True))
 
@@ -447,7 +455,7 @@ def test_a_parent_that_is_gone_is_said_in_one_line(
 ) -> None:
     spoil(saved)
     with pytest.raises(StudyError) as refused:
-        parent_state(study, {STARTS_FROM: 1}, small_model(2))
+        parent_state(study, {STARTS_FROM: 1}, reader())
     text = str(refused.value)
     assert text.isprintable(), "one line"
     assert text.startswith(f"{saved / 'student.keras'}: the student of trial 1, which a run goes on from")

@@ -22,8 +22,7 @@ def network_of(recipe: Recipe, weights: Mapping[str, NDArray[Any]]) -> Quantized
     """
     student, layers = recipe.student, recipe.quantization.layers
     image = (*IMAGE_SHAPE, 1)
-    region = (np.full(image, bits, np.int64) for bits in (0, REGION_BITS, 0))
-    steps: list[Step] = [Quantize(*region, "WRAP", "TRN")]
+    steps: list[Step] = [_unsigned(image, REGION_BITS, 0, "WRAP", "TRN")]
     if student.input_clip:
         steps.append(_relu(image, student.input_clip.bit_length() - 1, 0))
     shape: tuple[int, ...] = image
@@ -47,8 +46,14 @@ def network_of(recipe: Recipe, weights: Mapping[str, NDArray[Any]]) -> Quantized
 
 
 def _relu(shape: tuple[int, ...], integer: int, fractional: int) -> Quantize:
+    return _unsigned(shape, integer, fractional, "SAT", "RND_CONV")
+
+
+def _unsigned(
+    shape: tuple[int, ...], integer: int, fractional: int, overflow: str, rounding: str
+) -> Quantize:
     k, i, f = (np.full(shape, bits, np.int64) for bits in (0, integer, fractional))
-    return Quantize(k, i, f, "SAT", "RND_CONV")
+    return Quantize(k, i, f, overflow, rounding)
 
 
 def ebops_of(recipe: Recipe) -> int:
