@@ -633,7 +633,7 @@ def test_deposits_are_exposure(source: dict[str, Any], fraction: Any) -> None:
 def test_packaged_studies(name: str) -> None:
     study = load_study_file(find_study_file(name))
     assert study.study == name
-    assert study.recipe_space().distributions
+    assert study.recipe_space().distributions or study.budget.trials == 1
 
 
 def test_quickstart_is_among_them() -> None:
