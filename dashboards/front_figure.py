@@ -1,14 +1,20 @@
 """A study's front as a figure: every measured student, the front, and its test scores with intervals."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
+from sweep import records
 from sweep.front import Front
+from sweep.references import Reference
 
 
-def front_figure(front: Front) -> go.Figure:
-    """Return the first score objective against the first cost objective, costs on a log axis."""
+def front_figure(front: Front, references: Sequence[Reference] = ()) -> go.Figure:
+    """Return the first score objective against the first cost objective, costs on a log axis.
+
+    References are stars beside the front, at their test score where that has an interval.
+    """
     file = front.study.file
     score = next(n for n, d in zip(file.objectives, file.directions, strict=True) if d == "maximize")
     cost = next(n for n, d in zip(file.objectives, file.directions, strict=True) if d == "minimize")
@@ -36,6 +42,9 @@ def front_figure(front: Front) -> go.Figure:
         figure.add_scatter(**_test_scores(front, x, score))
     for tool, marks in _synthesized(front, cost, y).items():
         figure.add_scatter(**marks, name=f"what {tool} said", mode="markers")
+    for reference in references:
+        if reference.cost.get(cost) is not None:
+            figure.add_scatter(**_reference(reference, cost, score))
     corrected = any(cost in front.cost(t).get("intervals", {}) for t in front.points)
     figure.update_layout(
         title=f"Front of {front.study.name}: {len(front.points)} of {len(everything)} measured students",
@@ -45,6 +54,30 @@ def front_figure(front: Front) -> go.Figure:
         legend={"orientation": "h", "y": -0.2},
     )
     return figure
+
+
+def _reference(reference: Reference, cost: str, score: str) -> dict[str, object]:
+    interval = reference.test["intervals"].get(score)
+    scores = reference.validation if interval is None else reference.test
+    value = records.metric(score, scores, reference.cost)
+    mark: dict[str, object] = {
+        "x": [reference.cost[cost]],
+        "y": [value],
+        "mode": "markers+text",
+        "name": f"{reference.name} (reference, {'validation' if interval is None else 'test'})",
+        "text": [reference.name],
+        "textposition": "bottom center",
+        "marker": {"symbol": "star", "size": 13, "color": "#6b3fa0"},
+    }
+    if interval is not None:
+        low, high = interval
+        mark["error_y"] = {
+            "type": "data",
+            "symmetric": False,
+            "array": [high - value],
+            "arrayminus": [value - low],
+        }
+    return mark
 
 
 def _test_scores(front: Front, x: int, score: str) -> dict[str, object]:

@@ -37,6 +37,14 @@ StorageOption = Annotated[
         "--storage", metavar="URL", help="Database of studies.  [env: SWEEP_STORAGE; default: in SWEEP_HOME]"
     ),
 ]
+ReferenceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]PATH",
+        help="A released CICADA to show beside the front: its folder, or an .npz of its weights;"
+        " may be given again.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -120,23 +128,26 @@ def front(
         Path | None,
         typer.Option(metavar="FILE", help="Write the front as a figure: .html, .svg, .png or .pdf."),
     ] = None,
+    reference: ReferenceOption = None,
 ) -> None:
     """Show a study's Pareto front: its feasible points that no other beats in every objective."""
     from sweep.front import front_of
     from sweep.tables import print_front, write_csv
 
-    result = front_of(_open_study(study, storage))
+    opened = _open_study(study, storage)
+    result = front_of(opened)
+    references = _measure_references(opened, reference)
     if plot is not None:
         from dashboards.figure_file import write_figure
         from dashboards.front_figure import front_figure
 
-        write_figure(front_figure(result), plot)
+        write_figure(front_figure(result, references), plot)
     if as_json:
-        _print_json(result.as_json())
+        _print_json(result.as_json(references))
     elif csv:
-        write_csv(sys.stdout, result)
+        write_csv(sys.stdout, result, references)
     else:
-        print_front(Console(), result)
+        print_front(Console(), result, references)
 
 
 @app.command()
@@ -389,6 +400,23 @@ def _open_study(name: str, storage: str | None, *, with_file: bool = False, writ
     database = open_storage(storage or home.default_storage(), create=False)
     study = load(database, file.study if file else name)
     return resume(study, file, write=write) if file and with_file else study
+
+
+def _measure_references(study: Any, texts: list[str] | None) -> list[Any]:
+    """Return the references given, measured on a study's events."""
+    from sweep.display import Display
+    from sweep.messages import Working
+    from sweep.references import measure_references, parse_references
+
+    paths = parse_references(texts or [])
+    if not paths:
+        return []
+    with Display(Console(stderr=True), 0, 0) as display:
+        return measure_references(
+            study,
+            paths,
+            lambda what, done, total: display.show(Working("preparation", None, what, done, total)),
+        )
 
 
 def _print_json(content: Any) -> None:

@@ -4,8 +4,9 @@ Costs are compared as calibration sees them today, whenever a point was measured
 from before a correction would be held against one from after it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import moocore
 import numpy as np
@@ -15,6 +16,9 @@ from optuna.trial import FrozenTrial
 from sweep import home, records
 from sweep.calibration.correction import Correction, correction_for, raw_cost
 from sweep.study import Study
+
+if TYPE_CHECKING:  # it knows alkaid and the data, which take long to import
+    from sweep.references import Reference
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class Front:
         """Return the study's reference point, all objectives to be minimized."""
         return _reference(self.study)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the contract of `sweep front --json` (docs/front.md)."""
+    def as_json(self, references: Sequence["Reference"] = ()) -> dict[str, Any]:
+        """Return the contract of `sweep front --json` (docs/front.md), with references if there are any."""
         file = self.study.file
         return {
             "study": self.study.name,
@@ -54,6 +58,7 @@ class Front:
             "reference_point": list(file.reference),
             "hypervolume": self.hypervolume,
             "points": [self._point(trial) for trial in self.points],
+            **({"references": [reference.as_json() for reference in references]} if references else {}),
         }
 
     def _point(self, trial: FrozenTrial) -> dict[str, Any]:

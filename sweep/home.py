@@ -32,6 +32,11 @@ def environments() -> Path:
     return home() / "environments"
 
 
+def references_folder() -> Path:
+    """Measured references, a folder each, by content."""
+    return home() / "references"
+
+
 def students_folder(study: str) -> Path:
     """The measured students of a study, a folder each, by design."""
     return home() / "studies" / study / "students"

@@ -25,7 +25,7 @@ from objectives.config import Config
 from objectives.costs.config import Hardware
 from objectives.data.config import DatasetConfig
 from objectives.quantization import Quantization
-from objectives.scores import BUNCH_RATE_KHZ
+from objectives.scores import BUNCH_RATE_KHZ, WORKING_POINT_KHZ
 from objectives.students.architecture import Architecture
 from objectives.teacher_config import TeacherConfig
 from objectives.training.config import Training
@@ -278,6 +278,12 @@ class StudyFile(Config):
     def directions(self) -> tuple[Direction, ...]:
         """Direction of each objective."""
         return tuple(direction_of(name) for name in self.objectives)
+
+    @property
+    def rate_khz(self) -> float:
+        """Trigger rate of efficiencies: that of an objective, CICADA's working point without one."""
+        rates = (trigger_rate_khz(name) for name in self.objectives)
+        return next((rate for rate in rates if rate is not None), WORKING_POINT_KHZ)
 
     @property
     def reference(self) -> tuple[float, ...]:

@@ -13,33 +13,42 @@ from sweep.front import Front
 if TYPE_CHECKING:  # what takes long to import and is not needed to print it
     from objectives.data.inspect import FileSummary
     from sweep.doctor import Finding
+    from sweep.references import Reference
 
 #: Columns of the terminal from which the AUC of each signal fits beside the rest.
 WIDE = 120
 
 
-def print_front(console: Console, front: Front) -> None:
-    """Print the front's points, cheapest first, with test figures beside validation figures."""
+def print_front(console: Console, front: Front, references: Sequence["Reference"] = ()) -> None:
+    """Print the front's points, cheapest first, with test figures beside validation figures.
+
+    References come last, by their names; no trial is theirs.
+    """
     points = front.as_json()["points"]
+    rows = [(str(point["trial"]), point) for point in points]
+    rows += [(reference.name, reference.as_json()) for reference in references]
     if not points:
         console.print(f"Study {front.study.name} has no feasible point yet.", highlight=False)
+    if not rows:
         return
     table = Table(title=f"Front of {front.study.name}: {len(points)} points", title_justify="left")
     for name in ("trial", "LUT", "FF", "ns", "EBOPs", "validation"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("test mean AUC", justify="right", no_wrap=True)
     if console.width >= WIDE:
-        for signal in points[0]["test"]["auc"]:
+        for signal in rows[0][1]["test"]["auc"]:
             table.add_column(signal, justify="right", no_wrap=True)
-    for point in points:
+    for number, (name, point) in enumerate(rows):
+        if number == len(points):
+            table.add_section()
         cost, test = point["cost"], point["test"]
         low, high = test["intervals"]["mean_auc"]
         row = [
-            str(point["trial"]),
+            name,
             f"{cost['lut']:,.0f}",
             f"{cost['ff']:,}",
             f"{cost['latency_ns']:g}",
-            f"{cost['ebops']:,}",
+            "-" if cost["ebops"] is None else f"{cost['ebops']:,}",
             f"{point['validation']['mean_auc']:.4f}",
             f"{test['mean_auc']:.4f} ± {(high - low) / 2:.4f}",
         ]
@@ -47,8 +56,8 @@ def print_front(console: Console, front: Front) -> None:
             row += [f"{auc:.3f}" for auc in test["auc"].values()]
         table.add_row(*row)
     console.print(table)
-    rate, passing = points[0]["test"]["rate_khz"], max(p["test"]["passing"] for p in points)
-    corrected = sorted({name for point in points for name in point["cost"].get("estimated", ())})
+    rate, passing = rows[0][1]["test"]["rate_khz"], max(point["test"]["passing"] for _, point in rows)
+    corrected = sorted({name for _, point in rows for name in point["cost"].get("estimated", ())})
     synthesized = f" ({', '.join(corrected)} corrected by what synthesis said)" if corrected else ""
     console.print(
         f"LUT, FF and latency: estimated from the adder graph at {front.study.file.hardware.clock_ns:g} ns"
@@ -56,25 +65,35 @@ def print_front(console: Console, front: Front) -> None:
         f" At {rate:g} kHz the threshold rests on {passing} zero-bias test events or fewer.",
         highlight=False,
     )
-    console.print(f"Students: {points[0]['student'].rpartition('/')[0]}", highlight=False, soft_wrap=True)
+    if points:
+        console.print(f"Students: {points[0]['student'].rpartition('/')[0]}", highlight=False, soft_wrap=True)
 
 
-def write_csv(stream: TextIO, front: Front) -> None:
-    """Write the front as CSV, one point a row."""
+def write_csv(stream: TextIO, front: Front, references: Sequence["Reference"] = ()) -> None:
+    """Write the front as CSV, one point a row; references follow, named in a column of their own."""
     writer = csv.writer(stream, lineterminator="\n")
     points = front.as_json()["points"]
-    signals = list(points[0]["test"]["auc"]) if points else []
+    measured = [*points, *(reference.as_json() for reference in references)]
+    signals = list(measured[0]["test"]["auc"]) if measured else []
     cost = ("lut", "ff", "dsp", "ebops", "latency_ns", "hls_lut", "hls_dsp")
     writer.writerow(
         ["trial", "parent", "epoch", "validation_mean_auc", "test_mean_auc"]
         + [f"test_auc_{s}" for s in signals]
         + [*cost, "student"]
+        + (["reference"] if references else [])
     )
-    for p in points:
+    for p in measured:
         writer.writerow(
-            [p["trial"], p["parent"], p["epoch"], p["validation"]["mean_auc"], p["test"]["mean_auc"]]
+            [
+                p.get("trial"),
+                p.get("parent"),
+                p.get("epoch"),
+                p["validation"]["mean_auc"],
+                p["test"]["mean_auc"],
+            ]
             + [p["test"]["auc"][s] for s in signals]
             + [*(p["cost"][c] for c in cost), p["student"]]
+            + ([p.get("name")] if references else [])
         )
 
 

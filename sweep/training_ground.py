@@ -14,13 +14,13 @@ from objectives.data.dataset import Dataset, load_dataset
 from objectives.measurement import all_events, split_outputs
 from objectives.recipe import Recipe
 from objectives.schemes.qkeras.remote import Child, RemoteTrainer
-from objectives.scores import WORKING_POINT_KHZ, score
+from objectives.scores import score
 from objectives.teacher import load_teacher
 from objectives.training.graphs import GraphKey, TrainingData
 from objectives.training.student_trainer import StudentTrainer
 from objectives.training.trainer import Trainer
 from sweep import home, qkeras_environment
-from sweep.study_file import StudyFile, direction_of, trigger_rate_khz
+from sweep.study_file import StudyFile, direction_of
 
 #: Architectures whose compiled graphs a process keeps; each takes some 100 MB.
 KEPT_TRAINERS = 8
@@ -32,8 +32,7 @@ class TrainingGround:
     def __init__(self, file: StudyFile) -> None:
         self.file = file
         self.scores = [name for name in file.objectives if direction_of(name) == "maximize"]
-        rates = (trigger_rate_khz(name) for name in file.objectives)
-        self.rate_khz = next((rate for rate in rates if rate is not None), WORKING_POINT_KHZ)
+        self.rate_khz = file.rate_khz
         self._trainers: dict[GraphKey, StudentTrainer] = {}
         self._child: Child | None = None
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from objectives.data.dataset import load_dataset
 from objectives.progress import Progress
-from objectives.scores import WORKING_POINT_KHZ
 from sweep import home
 from sweep.calibration.correction import raw_cost
 from sweep.errors import SynthesisError
@@ -15,7 +14,6 @@ from sweep.processes import limit_threads
 from sweep.promotion.choice import Chosen
 from sweep.promotion.remeasure import test_scores
 from sweep.study import Study
-from sweep.study_file import trigger_rate_khz
 from sweep.synthesis.jobs import Candidate, Job, Jobs
 from sweep.synthesis.tools import tool_for
 from sweep.worker_name import worker_name
@@ -49,8 +47,6 @@ def promote(study: Study, chosen: list[Chosen], progress: Progress) -> list[Prom
     """
     file = study.file
     tool_for(file.target)  # refuses an impossible target before anything is queued
-    rates = (trigger_rate_khz(name) for name in file.objectives)
-    rate = next((rate for rate in rates if rate is not None), WORKING_POINT_KHZ)
     jobs = Jobs(study.storage.engine, worker_name())
     test = load_dataset(file.dataset, home.data_cache(), processes=1, progress=progress).test
     measured = []
@@ -59,7 +55,7 @@ def promote(study: Study, chosen: list[Chosen], progress: Progress) -> list[Prom
         student = _student(study, choice)
         if not student.is_dir():
             raise SynthesisError(f"trial {choice.trial.number}: its student is not in {student}")
-        measured.append(test_scores(study, choice.trial, test, rate))
+        measured.append(test_scores(study, choice.trial, test, file.rate_khz))
     progress("measuring on the test part", len(chosen), len(chosen))
     spreads = _spreads(study, chosen, jobs, progress)
     promoted = []
