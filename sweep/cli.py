@@ -151,6 +151,88 @@ def front(
 
 
 @app.command()
+def compare(
+    studies: Annotated[
+        list[str] | None, typer.Argument(metavar="STUDY…", help="Names of studies, or their files.")
+    ] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=STUDY,STUDY…",
+            help="Studies that repeat one, as from other seeds: their median and range; may be given again.",
+        ),
+    ] = None,
+    reference: ReferenceOption = None,
+    storage: StorageOption = None,
+    score: Annotated[
+        str | None,
+        typer.Option(help="A score that all optimized.  [default: the first objective of its kind]"),
+    ] = None,
+    cost: Annotated[
+        str | None, typer.Option(help="A cost that all optimized.  [default: as for --score]")
+    ] = None,
+    at_score: Annotated[
+        list[float] | None,
+        typer.Option(metavar="LEVEL", help="Compare costs at this score; may be given again."),
+    ] = None,
+    at_cost: Annotated[
+        list[float] | None,
+        typer.Option(metavar="LEVEL", help="Compare scores at this cost; may be given again."),
+    ] = None,
+    resamplings: Annotated[int, typer.Option(min=50, help="Resamplings of the test events.")] = 200,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write JSON; - prints it instead of tables.")
+    ] = None,
+    as_markdown: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables as Markdown.")
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the fronts as a figure: .html, .svg, .png or .pdf."),
+    ] = None,
+) -> None:
+    """Compare studies of the same events: resources at equal performance, performance at equal resources."""
+    from rich.markdown import Markdown
+
+    from sweep.comparison.comparing import compare_studies, parse_groups
+    from sweep.comparison.markdown import markdown
+    from sweep.display import Display
+    from sweep.messages import Working
+    from sweep.references import parse_references
+    from sweep.text_file import write_text
+
+    groups = {
+        name: [_open_study(study, storage) for study in members]
+        for name, members in parse_groups(studies or [], group or []).items()
+    }
+    references = parse_references(reference or [])
+    with Display(Console(stderr=True), 0, 0) as display:
+        comparison = compare_studies(
+            groups,
+            references,
+            score=score,
+            cost=cost,
+            resamplings=resamplings,
+            progress=lambda what, done, total: display.show(Working("preparation", None, what, done, total)),
+        )
+    report = comparison.as_json(at_score or (), at_cost or ())
+    if plot is not None:
+        from dashboards.comparison_figure import comparison_figure
+        from dashboards.figure_file import write_figure
+
+        write_figure(comparison_figure(report), plot)
+    text = markdown(report)
+    if as_markdown is not None:
+        write_text(as_markdown, text)
+    if as_json is not None and str(as_json) != "-":
+        write_text(as_json, json.dumps(report, indent=2, allow_nan=False) + "\n")
+    if str(as_json) == "-":
+        _print_json(report)
+    else:
+        Console().print(Markdown(text))
+
+
+@app.command()
 def promote(
     study: StudyName,
     storage: StorageOption = None,

@@ -1,0 +1,1 @@
+"""Studies beside each other: what one buys over another, on the same events."""
