@@ -62,23 +62,38 @@ def run(
 ) -> None:
     """Create or resume a study and work on it here until its budget is spent.
 
-    Safe to stop at any time: the same command goes on where it was.
+    Safe to stop at any time: the same command goes on where it was. A file of several studies is run
+    one study after the other.
     """
+    from sweep.study_file import find_study_file
+    from sweep.tables import print_front
+    from sweep.variants import load_studies
+
+    console = Console(stderr=as_json)
+    variants = load_studies(find_study_file(study))
+    fronts = []
+    for variant in variants:
+        file = variant.file
+        if trials is not None:
+            file = file.model_copy(update={"budget": file.budget.model_copy(update={"trials": trials})})
+        front = _run(file, study, storage or home.default_storage(), workers, console)
+        fronts.append(front.as_json())
+        if not as_json:
+            print_front(console, front)
+    if as_json:
+        _print_json(fronts[0] if len(variants) == 1 else fronts)
+
+
+def _run(file: Any, study: str, url: str, workers: int | None, console: Console) -> Any:
+    """Work on the study of a file here until its budget is spent, and return its front."""
     from sweep.display import Display
     from sweep.front import front_of
     from sweep.local import run_here
     from sweep.slots import Slots
     from sweep.storage import masked, open_storage
     from sweep.study import create_or_resume
-    from sweep.study_file import find_study_file, load_study_file
-    from sweep.tables import print_front
     from sweep.worker_name import worker_name
 
-    console = Console(stderr=as_json)
-    file = load_study_file(find_study_file(study))
-    if trials is not None:
-        file = file.model_copy(update={"budget": file.budget.model_copy(update={"trials": trials})})
-    url = storage or home.default_storage()
     database = open_storage(url)
     made, resumed = create_or_resume(database, file)
     slots = Slots(database.engine, made.id, worker_name())
@@ -98,11 +113,7 @@ def run(
             except KeyboardInterrupt:
                 console.print(f"Stopped. `sweep run {study}` goes on where this was.", highlight=False)
                 raise typer.Exit(130) from None
-    front = front_of(made)
-    if as_json:
-        _print_json(front.as_json())
-    else:
-        print_front(console, front)
+    return front_of(made)
 
 
 @app.command()
@@ -420,9 +431,10 @@ def data_generate(
     from sweep.display import Display
     from sweep.errors import StudyError
     from sweep.messages import Working
-    from sweep.study_file import find_study_file, load_study_file
+    from sweep.study_file import find_study_file
+    from sweep.variants import load_studies
 
-    source = load_study_file(find_study_file(study)).dataset.source
+    source = load_studies(find_study_file(study))[0].file.dataset.source  # the same for all of a file
     if not isinstance(source, PythiaSource):
         raise StudyError(f"{study}: its dataset comes from files; only `kind: pythia` is generated")
     with Display(Console(stderr=True), 0, 0) as display:

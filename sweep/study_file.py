@@ -35,6 +35,8 @@ from sweep.synthesis.target import Stage, Strategy, Target, ToolName
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
+#: Keys of a file that holds several studies (`sweep.variants`).
+VARIANTS, SEEDS = "variants", "seeds"
 
 Direction = Literal["maximize", "minimize"]
 
@@ -392,6 +394,17 @@ def find_study_file(name_or_path: str | Path) -> Path:
 
 def load_study_file(path: Path) -> StudyFile:
     """Return the study of a YAML file; paths in it are relative to its folder."""
+    content = read_study_content(path)
+    if VARIANTS in content or SEEDS in content:
+        raise StudyFileError(
+            f"{path}: holds several studies ({VARIANTS}, {SEEDS}); `sweep run` makes them, `sweep compare`"
+            " compares them, anything else takes the name of one that was made"
+        )
+    return parse_study(content, path)
+
+
+def read_study_content(path: Path) -> dict[str, Any]:
+    """Return what a study file holds, before anything is made of it."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -399,7 +412,7 @@ def load_study_file(path: Path) -> StudyFile:
         raise StudyFileError(_one_line(f"{path}: cannot be read: {error.strerror or error}")) from None
     except ValueError:
         raise StudyFileError(_one_line(f"{path}: is not the name of a file")) from None
-    return parse_study(read_yaml(content, str(path)), path)
+    return read_yaml(content, str(path))
 
 
 def parse_study(content: Mapping[str, Any], file: Path) -> StudyFile:

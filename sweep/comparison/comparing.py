@@ -12,15 +12,24 @@ from sweep.comparison.contender import Contender, axes_of, measure_reference, me
 from sweep.errors import StudyError
 from sweep.references import measure_references
 from sweep.study import Study
+from sweep.variants import groups_of
 
 
 def parse_groups(studies: Sequence[str], groups: Sequence[str]) -> dict[str, list[str]]:
     """Return the studies of each contender by its name: each of `studies` alone, then ``NAME=A,B`` each.
 
+    A file of several studies is its variants, each with its repeats.
+
     >>> parse_groups(["legacy"], ["hgq=a,b"])
     {'legacy': ['legacy'], 'hgq': ['a', 'b']}
     """
-    found = {Path(study).stem if study.endswith((".yaml", ".yml")) else study: [study] for study in studies}
+    found: dict[str, list[str]] = {}
+    for study in studies:
+        name = Path(study).stem if study.endswith((".yaml", ".yml")) else study
+        for variant, repeats in (groups_of(study) or {name: [study]}).items():
+            if variant in found:
+                raise StudyError(f"{study}: {variant} is given twice; repeats are --group NAME=STUDY,STUDY")
+            found[variant] = repeats
     for text in groups:
         name, equals, members = text.partition("=")
         parts = [part.strip() for part in members.split(",")]

@@ -27,6 +27,7 @@ from sweep.study_file import (
     parse_study,
     read_yaml,
 )
+from sweep.variants import load_studies
 
 quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -631,9 +632,10 @@ def test_deposits_are_exposure(source: dict[str, Any], fraction: Any) -> None:
 
 @pytest.mark.parametrize("name", packaged_studies())
 def test_packaged_studies(name: str) -> None:
-    study = load_study_file(find_study_file(name))
-    assert study.study == name
-    assert study.recipe_space().distributions or study.budget.trials == 1
+    studies = load_studies(find_study_file(name))
+    assert all(variant.file.study.startswith(name) for variant in studies)
+    for file in (variant.file for variant in studies):
+        assert file.recipe_space().distributions or file.budget.trials == 1
 
 
 def test_quickstart_is_among_them() -> None:
