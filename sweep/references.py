@@ -21,7 +21,7 @@ from objectives.measurement import all_events, measure_point
 from objectives.progress import Progress, silent
 from objectives.students.deployed import read_deployed
 from objectives.students.network import QuantizedNetwork
-from sweep import home
+from sweep import home, records
 from sweep.calibration.correction import correction_for
 from sweep.errors import StudyError
 from sweep.study import Study
@@ -104,8 +104,10 @@ def measure_references(study: Study, paths: dict[str, Path], progress: Progress 
 
 
 def _folder(file: StudyFile, network: QuantizedNetwork) -> Path:
-    """Return where a reference is kept: by design, events, trigger rate and hardware."""
+    """Return where a reference is kept: by design, events, trigger rate, hardware and what costs it."""
+    made_by = records.versions()
     about = {
+        "versions": {package: made_by[package] for package in ("cicada-sweep", "alkaid")},
         "events": dataset_digest(file.dataset),
         "rate_khz": file.rate_khz,
         "hardware": file.hardware.model_dump(mode="json"),
