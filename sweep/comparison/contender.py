@@ -11,7 +11,6 @@ from typing import Any
 import moocore
 import numpy as np
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial
 
 from objectives.costs.adder_graph import predict
 from objectives.costs.rtl import load_logic
@@ -44,13 +43,17 @@ class Axes:
 
 @dataclass(frozen=True)
 class Student:
-    """One measured student: where its adder graph is, and what was recorded of it; `trial` of a study."""
+    """One measured student: where its adder graph is, and what was recorded of it.
+
+    `number` is its trial's; a reference has none.
+    """
 
     folder: Path
     validation: dict[str, Any]
     test: dict[str, Any]
     cost: dict[str, Any]
-    trial: FrozenTrial | None = None
+    number: int | None = None
+    synthesis: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,15 @@ class Member:
     validation: Floats
     scores: Floats
     unpaired: str | None
+
+    @property
+    def core_seconds(self) -> float:
+        return self.study.core_seconds() if self.study else 0.0
+
+    @property
+    def runs(self) -> int:
+        """Training runs that have ended."""
+        return sum(run.state.is_finished() for run in self.study.runs()) if self.study else 0
 
     @property
     def curve(self) -> Curve:
@@ -156,7 +168,8 @@ def measure_study(study: Study, axes: Axes, test: Part, drawn: Resampling, progr
             found[i].user_attrs["validation"],
             found[i].user_attrs["test"],
             costs[i],
-            found[i],
+            found[i].number,
+            tuple(found[i].user_attrs.get("synthesis", ())),
         )
         for i in kept
     )

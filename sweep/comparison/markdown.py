@@ -91,7 +91,7 @@ def _students(report: dict[str, Any]) -> str:
         rows.append(
             [
                 _label(each),
-                "reference" if each["contender"] is None else ", ".join(each["why"]),
+                "reference" if each["contender"] is None else _why(each, _name(report["cost"])),
                 _count(cost["lut"]),
                 _count(cost["ff"]),
                 f"{cost['latency_ns']:g}",
@@ -114,6 +114,19 @@ def _signals(report: dict[str, Any]) -> str:
 
 def _label(student: dict[str, Any]) -> str:
     return str(student["name"]) if student["trial"] is None else f"{student['name']}, {student['trial']}"
+
+
+def _why(student: dict[str, Any], cost: str) -> str:
+    reasons = ["best"] if student["best"] else []
+    for replaced in student["replaces"]:
+        reason = f"as good as {replaced['name']}"
+        if replaced["ratio"] is not None:
+            reason += f" at {_ratio(replaced['ratio'])} of its {cost}"
+        reason += "".join(
+            f" ({x['tool']} {x['stage']}: {_ratio(x['ratio'])})" for x in replaced["synthesized"]
+        )
+        reasons.append(reason)
+    return ", ".join(reasons)
 
 
 def _synthesis(result: dict[str, Any]) -> str:

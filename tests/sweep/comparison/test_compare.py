@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -189,8 +190,35 @@ def test_students_are_chosen_on_validation(member: Callable[..., Member]) -> Non
     search = member("search", (100, 0.7), (200, 0.6), (300, 0.9), validation=[0.6, 0.7, 0.8])
     today = member("today", (20_000, 0.65), validation=[0.65])
     rows = compared(search, references=[today]).as_json()["students"]
-    assert [(r["cost"]["lut"], r["why"]) for r in rows] == [(200, ["as good as today"]), (300, ["best"])]
+    assert [(r["cost"]["lut"], r["best"]) for r in rows] == [(200, False), (300, True)]
+    assert rows[0]["replaces"] == [{"name": "today", "ratio": 0.01, "synthesized": []}]
+    assert rows[1]["replaces"] == []
     assert rows[0]["within_ns"] == {"200": True, "500": True}
+
+
+def test_synthesized_figures_are_held_against_those_of_the_same_tool(member: Callable[..., Member]) -> None:
+    def synthesized(of: Member, lut: int, tool: str = "yosys") -> Member:
+        result = {
+            "tool": tool,
+            "version": "0.70",
+            "stage": "synthesized",
+            "part": "p",
+            "lut": lut,
+            "ff": 1,
+            "dsp": 0,
+        }
+        students = tuple(replace(s, synthesis=({**result, "wns_ns": None},)) for s in of.students)
+        return replace(of, students=students)
+
+    small, large = member("small", (100, 0.8)), member("large", (1000, 0.8))
+    for tool, expected in (
+        ("yosys", [{"tool": "yosys", "stage": "synthesized", "ratio": 0.11}]),
+        ("vivado", []),
+    ):
+        report = compared(synthesized(large, 1000), synthesized(small, 110, tool)).as_json()
+        [_, found] = report["students"]
+        assert found["replaces"] == [{"name": "best of large", "ratio": 0.1, "synthesized": expected}]
+    assert "1/10 of its LUT" in markdown(report)
 
 
 def test_the_figure_has_every_front_and_reference(member: Callable[..., Member]) -> None:
