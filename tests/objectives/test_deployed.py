@@ -291,6 +291,12 @@ DAMAGES = {
         "int main() {}",
         "one .cpp file must call hls4ml's layers (nnet::…)",
     ),
+    "a call like no layer's": (
+        "myproject.cpp",
+        "nnet::relu<layer7_t, result_t, relu_config8>",
+        "nnet::relu",
+        "cannot read 'nnet::relu(",
+    ),
     "an unknown layer": (
         "myproject.cpp",
         "dense<layer6",

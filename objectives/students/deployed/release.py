@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 
 #: Bytes that a released file may have; the largest so far has 41 kB.
 MAX_BYTES = 10_000_000
+#: What C++ calls of hls4ml's namespace besides layers.
+_NO_LAYERS = ("nnet::load_weights_from_txt", "nnet::save_layer_output")
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,8 @@ class _Release:
     def _layers(self) -> tuple[Path, list[_Call]]:
         found = {}
         for file in sorted(self.folder.glob("*.cpp")):
-            text = _source(file)
-            calls = re.findall(r"\bnnet::(\w+)\s*<([^;<>]*)>\s*\(([^;()]*)\)\s*;", text)
-            layers = [
-                _Call(function, tuple(types[:-1]), types[-1], tuple(arguments))
-                for function, types, arguments in ((f, _words(t), _words(a)) for f, t, a in calls)
-                if function != "load_weights_from_txt" and types
-            ]
-            if layers:
-                aliases = dict(re.findall(r"\bauto\s*&\s*(\w+)\s*=\s*(\w+)\s*;", text))
-                found[file] = [_resolved(call, aliases) for call in layers]
+            if calls := _calls(file):
+                found[file] = calls
         if len(found) != 1:
             names = ", ".join(file.name for file in found) or "none"
             raise DataError(
@@ -247,6 +241,24 @@ def _constants(
         release.constants(kernel, weights, release.type_of(call.config, "weight_t")),
         release.constants(bias, biases, release.type_of(call.config, "bias_t")),
     )
+
+
+def _calls(file: Path) -> list[_Call]:
+    """Return the layers that a C++ file calls, in order; DataError for a call that cannot be read."""
+    text = _source(file)
+    used = [use for use in re.findall(r"\bnnet::\w+[^;\n]*", text) if not use.startswith(_NO_LAYERS)]
+    aliases = dict(re.findall(r"\bauto\s*&\s*(\w+)\s*=\s*(\w+)\s*;", text))
+    calls = []
+    for use in used:
+        found = re.fullmatch(r"nnet::(\w+)\s*<([^<>]*)>\s*\(([^()]*)\)\s*", use)
+        types = _words(found[2]) if found else []
+        if not found or not types:
+            raise DataError(
+                f"{file}: cannot read {use[:60]!r}, which should be nnet::layer<types>(arguments)"
+            )
+        call = _Call(found[1], tuple(types[:-1]), types[-1], tuple(_words(found[3])))
+        calls.append(_resolved(call, aliases))
+    return calls
 
 
 def _resolved(call: _Call, aliases: Mapping[str, str]) -> _Call:
