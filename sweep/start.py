@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from objectives.recipe import Recipe
+from objectives.students.deployed import read_deployed
 from objectives.students.network import Convolve, Dense, QuantizedNetwork
 from objectives.students.network_file import NETWORK, read_network
 from sweep import home
@@ -24,12 +25,13 @@ START_DESIGN = "start_design"
 def start_network(study: Study) -> QuantizedNetwork | None:
     """Return the student that a study's runs start from, None when they start anew.
 
-    Raises StudyError when there is no such trial, and StudentError when its folder holds no student.
+    It is the student of a trial, of a folder, or a released CICADA. Raises StudyError when there is no
+    such trial, and StudentError or DataError when a folder holds no student.
     """
     source = study.file.start_from
     if source is None:
         return None
-    network = read_network(_folder(study, source) / NETWORK)
+    network = _network(study, source)
     wanted, found = _shapes(study.file.recipe_space().example(), network)
     if wanted != found:
         raise StudyError(
@@ -37,6 +39,12 @@ def start_network(study: Study) -> QuantizedNetwork | None:
             " both must be the same network"
         )
     return network
+
+
+def _network(study: Study, source: str | Path) -> QuantizedNetwork:
+    if isinstance(source, Path) and (source.suffix == ".npz" or (source / "defines.h").exists()):
+        return read_deployed(source)
+    return read_network(_folder(study, source) / NETWORK)
 
 
 def _folder(study: Study, source: str | Path) -> Path:

@@ -35,6 +35,21 @@ def test_every_bit_of_the_deployed_student() -> None:
     assert graph.latency_ns <= 200
 
 
+@pytest.mark.skipif(not EVENTS.exists(), reason=f"needs {EVENTS.name}; set SWEEP_SHARED to its folder")
+def test_an_hgq_student_takes_over_every_bit_of_it() -> None:
+    from objectives.quantization import DataQuantization, Quantization
+    from objectives.schemes import hgq
+    from objectives.students.architecture import Architecture
+
+    events = np.load(EVENTS)
+    data = DataQuantization(overflow="SAT", rounding="RND_CONV")
+    quantization = Quantization(data=data, score_rounding="RND_CONV")
+    model = hgq.build_student(Architecture(), quantization)
+    hgq.initialise(model, quantization, seed=0)
+    hgq.adopt(model, read_deployed(WEIGHTS), events["et"])
+    assert (hgq.describe(model).predict(events["et"]) == events["score_v2p1p2"]).all()
+
+
 # ---- what hls4ml writes -------------------------------------------------------------------------
 
 

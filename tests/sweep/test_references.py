@@ -9,18 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from optuna.storages import RDBStorage
 
 from dashboards.front_figure import front_figure
 from objectives.costs.adder_graph import predict
 from objectives.costs.rtl import load_logic
 from objectives.data.dataset import load_dataset
+from objectives.errors import DataError
 from objectives.measurement import all_events
 from objectives.students.deployed import read_deployed
 from sweep import home, references
 from sweep.errors import StudyError
 from sweep.front import front_of
 from sweep.references import measure_references, parse_references
-from sweep.study import Study
+from sweep.start import start_network
+from sweep.study import Study, create_or_resume
+from sweep.study_file import StudyFile
 
 
 @pytest.fixture
@@ -78,6 +82,19 @@ def test_the_figure_marks_it(small: Study, archive: Path) -> None:
     assert star.name == "old (reference, test)"
     assert (star.x[0], star.y[0]) == (reference.cost["lut"], reference.test["mean_auc"])
     assert star.y[0] + star.error_y.array[0] == reference.test["intervals"]["mean_auc"][1]
+
+
+def test_a_study_may_start_from_one(
+    storage: RDBStorage, study_file: Callable[..., StudyFile], archive: Path
+) -> None:
+    file = study_file(start_from=str(archive), student={"family": "cicada-v1", "hidden": 2})
+    study, _ = create_or_resume(storage, file)
+    network = start_network(study)
+    assert network is not None
+    assert network.digest() == read_deployed(archive).digest()
+    archive.write_bytes(b"")
+    with pytest.raises(DataError, match="is no archive of arrays"):
+        start_network(study)
 
 
 # ---- the command line ---------------------------------------------------------------------------

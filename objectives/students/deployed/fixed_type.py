@@ -40,10 +40,10 @@ class FixedType:
     def high(self) -> float:
         return float(2.0 ** (self.integer - self.signed) - 2.0**-self.fraction)
 
-    def quantize(self) -> Quantize:
-        """Return the cast to this type, the same for every value."""
+    def quantize(self, shape: tuple[int, ...] = ()) -> Quantize:
+        """Return the cast of data of that shape to this type, the same for every value."""
         sign = int(self.signed)
-        k, i, f = (np.array(bits, np.int64) for bits in (sign, self.integer - sign, self.fraction))
+        k, i, f = (np.full(shape, bits, np.int64) for bits in (sign, self.integer - sign, self.fraction))
         return Quantize(k, i, f, self.overflow, self.rounding)
 
 

@@ -28,7 +28,7 @@ class Layers:
                 f"type {input_type.name}: the input must hold 10 bits without a sign, as ap_uint<10> does"
             )
         # A region's ten bits, whatever the type could hold: what is costed begins there.
-        self.steps: list[Step] = [FixedType("region", False, 10, 10).quantize()]
+        self.steps: list[Step] = [FixedType("region", False, 10, 10).quantize(INPUT_SHAPE)]
         self.shape: tuple[int, ...] = INPUT_SHAPE
         self.fraction = 0
         self.low, self.high = 0.0, 1023.0
@@ -75,7 +75,7 @@ class Layers:
         """Add the cast to a type."""
         if kind.fraction >= self.fraction and kind.low <= self.low and self.high <= kind.high:
             return
-        self.steps.append(kind.quantize())
+        self.steps.append(kind.quantize(self.shape))
         self.fraction, self.low, self.high = kind.fraction, kind.low, kind.high
 
     def flatten(self) -> None:
