@@ -102,6 +102,12 @@ def _run(file: Any, study: str, url: str, workers: int | None, console: Console)
         console.print(
             f"Study {made.name} is done: {done} of {budget} runs. `--trials N` adds more.", highlight=False
         )
+    elif made.hours_are_spent():
+        console.print(
+            f"Study {made.name} is done: {done} runs took {made.core_seconds() / 3600:.3g} core-hours,"
+            f" the budget is {file.budget.core_hours:g}.",
+            highlight=False,
+        )
     else:
         state = f"goes on after {done} of" if resumed else "begins:"
         console.print(

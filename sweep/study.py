@@ -51,6 +51,11 @@ class Study:
         """Return the processor time that the finished runs took, in seconds."""
         return float(sum(t.user_attrs.get("core_seconds", 0.0) for t in self.runs()))
 
+    def hours_are_spent(self) -> bool:
+        """Tell whether the finished runs took the `core_hours` of the budget, if it has any."""
+        hours = self.file.budget.core_hours
+        return hours is not None and self.core_seconds() >= hours * 3600
+
     def points(self) -> Iterator[FrozenTrial]:
         """Yield every measured student: harvested epochs and the ends of runs."""
         return (t for t in self.trials(TrialState.COMPLETE) if "cost" in t.user_attrs)

@@ -80,8 +80,7 @@ class Worker:
         return ended
 
     def _hours_are_spent(self) -> bool:
-        hours = self.study.file.budget.core_hours
-        return hours is not None and self.study.core_seconds() >= hours * 3600
+        return self.study.hours_are_spent()
 
     @contextmanager
     def _held(self, claim: Claim) -> Iterator[None]:

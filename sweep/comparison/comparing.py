@@ -8,7 +8,15 @@ from objectives.progress import Progress, silent
 from objectives.resampling import Resampling
 from sweep import home
 from sweep.comparison.compare import Comparison
-from sweep.comparison.contender import Contender, axes_of, measure_reference, measure_study
+from sweep.comparison.contender import (
+    Contender,
+    Member,
+    Student,
+    axes_of,
+    front_students,
+    measure,
+    reference_student,
+)
 from sweep.errors import StudyError
 from sweep.references import measure_references
 from sweep.study import Study
@@ -54,16 +62,21 @@ def compare_studies(
 ) -> Comparison:
     """Score the fronts of studies and the references again, on the same resampled test events.
 
-    Raises StudyError for studies that cannot be compared; see `axes_of`, `measure_study`.
+    Raises StudyError for studies that cannot be compared; see `axes_of`, `front_students` and `measure`.
     """
     studies = [study for members in groups.values() for study in members]
     axes = axes_of(studies, score, cost)
+    fronts = {study.name: front_students(study, axes) for study in studies}
     measured = measure_references(studies[0], dict(references), progress)
     test = load_dataset(studies[0].file.dataset, home.data_cache(), processes=1, progress=progress).test
     drawn = Resampling(test, resamplings)
+
+    def member(name: str, study: Study | None, students: tuple[Student, ...]) -> Member:
+        return measure(name, study, students, axes, test, drawn, progress)
+
     contenders = [
-        Contender(name, tuple(measure_study(study, axes, test, drawn, progress) for study in members))
+        Contender(name, tuple(member(study.name, study, fronts[study.name]) for study in members))
         for name, members in groups.items()
     ]
-    fixed = [measure_reference(reference, axes, test, drawn, progress) for reference in measured]
+    fixed = [member(each.name, None, (reference_student(each, axes),)) for each in measured]
     return Comparison(axes, tuple(contenders), tuple(fixed), test, resamplings)

@@ -142,12 +142,11 @@ def axes_of(studies: Sequence[Study], score: str | None = None, cost: str | None
     return Axes(chosen[0], chosen[1], first.rate_khz, counted_from)
 
 
-def measure_study(study: Study, axes: Axes, test: Part, drawn: Resampling, progress: Progress) -> Member:
-    """Return a study's front with replicates of its test scores.
+def front_students(study: Study, axes: Axes) -> tuple[Student, ...]:
+    """Return the students of a study's front, cheapest first.
 
-    The front is the study's, of those points that no other beats in score and estimated cost on
-    validation events. Raises StudyError when there is none, or a saved student scores otherwise than
-    the study recorded.
+    It is the study's front, of those points that no other beats in score and estimated cost on
+    validation events. Raises StudyError when there is none.
     """
     found = front_of(study).points
     costs = [raw_cost(trial.user_attrs["cost"]) for trial in found]
@@ -162,7 +161,7 @@ def measure_study(study: Study, axes: Axes, test: Part, drawn: Resampling, progr
         raise StudyError(f"study {study.name!r} has no feasible point yet to compare; run it on")
     kept = sorted(np.flatnonzero(moocore.is_nondominated(losses)), key=lambda i: float(losses[i, 1]))
     folder = home.students_folder(study.name)
-    students = tuple(
+    return tuple(
         Student(
             folder / found[i].user_attrs["student"],
             found[i].user_attrs["validation"],
@@ -173,21 +172,17 @@ def measure_study(study: Study, axes: Axes, test: Part, drawn: Resampling, progr
         )
         for i in kept
     )
-    return _measure(study.name, study, students, axes, test, drawn, progress)
 
 
-def measure_reference(
-    reference: Reference, axes: Axes, test: Part, drawn: Resampling, progress: Progress
-) -> Member:
-    """Return a reference as a front of one point, at its estimated cost."""
+def reference_student(reference: Reference, axes: Axes) -> Student:
+    """Return a reference at its estimated cost; StudyError where that is not known."""
     cost = raw_cost(reference.cost)
     if cost.get(axes.cost) is None:
         raise StudyError(f"reference {reference.name}: its {axes.cost} is not known; compare by another cost")
-    student = Student(reference.folder, reference.validation, reference.test, cost)
-    return _measure(reference.name, None, (student,), axes, test, drawn, progress)
+    return Student(reference.folder, reference.validation, reference.test, cost)
 
 
-def _measure(
+def measure(
     name: str,
     study: Study | None,
     students: tuple[Student, ...],
@@ -196,6 +191,10 @@ def _measure(
     drawn: Resampling,
     progress: Progress,
 ) -> Member:
+    """Return students as a front with replicates of their test scores.
+
+    Raises StudyError where a saved student scores otherwise than was recorded of it.
+    """
     recorded = np.array([records.metric(axes.score, s.test, s.cost) for s in students])
     scores, unpaired = recorded[None], None
     try:

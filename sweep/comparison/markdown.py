@@ -36,7 +36,8 @@ def _introduction(report: dict[str, Any], several: bool) -> str:
         f"Test scores of fronts chosen on validation events, on {events['zero_bias']:,} zero-bias and"
         f" {sum(events.values()) - events['zero_bias']:,} signal events; {_name(report['cost'])} estimated"
         f" from the adder graph. In brackets: 68 % of {report['resamplings']} resamplings of the events, the"
-        " same for all."
+        f" same for all. Hypervolumes count from {report['score']} {report['reference_point'][0]:g} and"
+        f" {report['reference_point'][1]:,g} {_name(report['cost'])}."
     )
     if several:
         text += " Figures of several studies are their median, with their range in parentheses."

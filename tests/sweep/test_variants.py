@@ -1,12 +1,16 @@
 """Files of several studies: what each is called and has, and what is refused."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from optuna.trial import TrialState
 
 from sweep.errors import StudyFileError
+from sweep.study import Study
 from sweep.study_file import find_study_file, load_study_file
 from sweep.variants import groups_of, load_studies
 
@@ -116,3 +120,28 @@ def test_what_is_refused(file: Any, sections: dict[str, Any], expected: str) -> 
 def test_where_one_study_is_wanted(file: Any) -> None:
     with pytest.raises(StudyFileError, match="holds several studies"):
         load_study_file(file())
+
+
+def test_run_takes_each_study_in_turn(
+    file: Any, sweep: Callable[..., Any], sweep_home: Path, storage_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it does with one study is tested elsewhere; here the work is stood in for by spent hours."""
+    path = file(budget={"trials": 4, "core_hours": 0.01})
+    worked = []
+
+    def work(study: Study, *_: Any) -> None:
+        worked.append(study.name)
+        run = study.optuna.ask()
+        for name, value in {"role": "run", "core_seconds": 36.0}.items():
+            run.set_user_attr(name, value)
+        study.optuna.tell(run, state=TrialState.FAIL)
+
+    monkeypatch.setattr("sweep.local.run_here", work)
+    said = sweep("run", path, "--storage", storage_url, "--json")
+    names = ["widths-fine-4", "widths-coarse-4", "widths-fine-9", "widths-coarse-9"]
+    assert worked == names
+    assert [front["study"] for front in json.loads(said.out)] == names
+    again = sweep("run", path, "--storage", storage_url)
+    assert worked == names, "their hours are spent"
+    assert again.out.count("is done: 0 runs took 0.01 core-hours, the budget is 0.01") == 4
+    assert "has no feasible point" in sweep("compare", path, "--storage", storage_url).err
