@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import model_validator
 
 from objectives.config import Config
-from objectives.quantization import Quantization
+from objectives.quantization import ConvBits, Quantization
 from objectives.students.architecture import Architecture
 from objectives.training.config import BetaSchedule, Training
 
@@ -19,9 +19,16 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _qkeras_students_can_be(self) -> Self:
-        if self.quantization.scheme == "qkeras":
-            if self.student.hidden_2:
-                raise ValueError("student.hidden_2: must be 0 with the scheme qkeras")
-            # Bitwidths that are given have no price: see `Architecture` for why the default stands here.
-            object.__setattr__(self, "training", self.training.model_copy(update={"beta": BetaSchedule()}))
+        if self.quantization.scheme != "qkeras":
+            return self
+        if self.student.hidden_2:
+            raise ValueError("student.hidden_2: must be 0 with the scheme qkeras")
+        # Bitwidths that are given have no price, and `cicada-v1` has no convolution. Defaults stand for
+        # what decides nothing, as in `Architecture`.
+        training = self.training.model_copy(update={"beta": BetaSchedule()})
+        object.__setattr__(self, "training", training)
+        if self.student.family == "cicada-v1":
+            layers = self.quantization.layers.model_copy(update={"conv": ConvBits()})
+            quantization = self.quantization.model_copy(update={"layers": layers})
+            object.__setattr__(self, "quantization", quantization)
         return self

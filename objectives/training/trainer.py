@@ -38,6 +38,8 @@ from objectives.training.order import epoch_order
 
 #: Steps of `FORWARD_BATCH` events in the calibration after each epoch.
 CALIBRATION_PARTS = 8
+#: Events that the moments of batch norms are taken from where a student is taken over.
+ADOPTING_EVENTS = 20_000
 
 
 class Trainer:
@@ -123,7 +125,8 @@ class Trainer:
         order = epoch_order(
             self.data.zero_bias, self.data.exposure, exposure_fraction, self.batch, np.random.default_rng(0)
         )
-        hgq.adopt(self.model, network, self.data.events.numpy()[order])
+        sample = tf.gather(self.data.events, order[:ADOPTING_EVENTS]).numpy()
+        hgq.adopt(self.model, network, sample)
         return self.state()
 
     def calibrate(self) -> int:

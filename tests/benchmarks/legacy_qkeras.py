@@ -1,6 +1,6 @@
 """Do our QKeras students come out as those of plain qkeras-v3 code? The same events, targets and network.
 
-    uv run python -m tests.benchmarks.legacy_qkeras [STUDY] [--seeds 3] [--epochs N] > result.json
+    uv run python -m tests.benchmarks.legacy_qkeras [STUDY] [--seeds 1 2 3] [--epochs N] > result.json
 
 STUDY is a study of QKeras students, default `legacy-qkeras`. Each seed is trained both ways: by this
 project, and by `plain_qkeras.py`. Mean AUC on validation, of the last epoch.
@@ -95,7 +95,7 @@ def mean_auc(ground: TrainingGround, outputs: np.ndarray[Any, Any]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("study", nargs="?", default="legacy-qkeras")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--epochs", type=int)
     options = parser.parse_args()
     file = load_study_file(find_study_file(options.study))
@@ -105,15 +105,12 @@ def main() -> None:
         recipe = recipe.model_copy(update={"training": training})
     ground = TrainingGround(file)
     result: dict[str, Any] = {"study": file.study, "recipe": recipe.model_dump(mode="json")}
+    result |= {"ours": [], "plain": []}
     with tempfile.TemporaryDirectory() as folder:
-        for name, train in (
-            ("ours", lambda seed: ours(ground, recipe, seed)),
-            ("plain", lambda seed: plain(ground, recipe, seed, Path(folder))),
-        ):
-            result[name] = []
-            for seed in range(1, options.seeds + 1):
-                result[name].append(train(seed))
-                print(name, result[name][-1], file=sys.stderr)
+        for seed in options.seeds:
+            result["ours"].append(ours(ground, recipe, seed))
+            result["plain"].append(plain(ground, recipe, seed, Path(folder)))
+            print(seed, result["ours"][-1], result["plain"][-1], file=sys.stderr)
     ground.close()
     means = {name: float(np.mean([run["mean_auc"] for run in result[name]])) for name in ("ours", "plain")}
     result |= {"means": means, "difference": means["ours"] - means["plain"]}

@@ -82,6 +82,10 @@ def test_what_the_scheme_ignores_makes_no_other_student() -> None:
         training={"beta": {"final": 1e-2}},
     )
     assert one.digest() == other.digest()
+    v1 = {"family": "cicada-v1"}
+    conv = {"scheme": "qkeras", "layers": {"conv": {"bits": 6}}}
+    assert recipe(student=v1).digest() == recipe(student=v1, quantization=conv).digest()
+    assert recipe().digest() != recipe(quantization=conv).digest()
     narrow = recipe(quantization={"scheme": "qkeras", "layers": {"dense1": {"bits": 6}}})
     assert narrow.digest() != one.digest()
     assert Recipe.model_validate({"quantization": {"layers": {"dense1": {"bits": 6}}}}) == Recipe()
