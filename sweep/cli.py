@@ -3,6 +3,9 @@
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +13,7 @@ import typer
 from rich.console import Console
 
 from objectives.errors import CicadaError
+from objectives.progress import Progress
 from sweep import home
 
 app = typer.Typer(
@@ -26,6 +30,17 @@ data_app = typer.Typer(help="Look at and make region data in CICADA's h5 layouts
 app.add_typer(data_app, name="data")
 qkeras_app = typer.Typer(help="The environment that QKeras students are trained in.", no_args_is_help=True)
 app.add_typer(qkeras_app, name="qkeras")
+
+
+class Form(StrEnum):
+    """What a student can be exported as."""
+
+    keras = "keras"
+    rtl = "rtl"
+    hls = "hls"
+    cmssw = "cmssw"
+    all = "all"
+
 
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="A study file, or the name of one that comes with sweep.")
@@ -388,6 +403,72 @@ def calibration(
         print_calibration(Console(), result)
 
 
+@app.command()
+def export(
+    study: StudyName,
+    trial: Annotated[
+        str,
+        typer.Argument(metavar="TRIAL", help="A trial's number, knee, best-auc, or a limit as 'lut<=2000'."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write; not there yet.")
+    ],
+    forms: Annotated[
+        list[Form], typer.Option("--as", help="The form; may be given again.", case_sensitive=False)
+    ] = ["all"],  # type: ignore[list-item]  # noqa: B006
+    emulator_version: Annotated[
+        str | None,
+        typer.Option(metavar="X.Y.Z", help="Version of the emulator package.  [default: 0.0.TRIAL]"),
+    ] = None,
+    events: Annotated[int, typer.Option(min=1000, help="Events to compare on.")] = 100_000,
+    force: Annotated[bool, typer.Option("--force", help="Replace an export that is there.")] = False,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a student for firmware and CMSSW, and prove that every form of it is the same, bit for bit."""
+    from sweep.export.choice import choose_trial
+    from sweep.export.exporter import Order, export_trial
+    from sweep.export.tables import print_verified
+    from sweep.front import front_of
+
+    known = front_of(_open_study(study, storage))
+    chosen = choose_trial(known, trial)
+    wanted = [form for form in Form if form is not Form.all] if Form.all in forms else forms
+    names = tuple(dict.fromkeys(form.value for form in wanted))
+    order = Order(names, output, force, emulator_version, events)
+    with _preparation() as (progress, console):
+        try:
+            found = export_trial(known, chosen, order, progress)
+        except KeyboardInterrupt:
+            console.print("Stopped. Nothing was written.", highlight=False)
+            raise typer.Exit(130) from None
+    if as_json:
+        _print_json({"study": known.study.name, "trial": chosen.number, **found.as_json()})
+    else:
+        print_verified(Console(), found, f"Trial {chosen.number} of {known.study.name} in {output}")
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `sweep export` wrote.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Compare all forms of an export again, from the folder alone. It builds and runs what is in there.
+
+    The exit code is 2 if a bit differs or a file was changed, 1 if something could not be verified here.
+    """
+    from sweep.export.tables import print_verified
+    from sweep.export.verification import verify_folder
+
+    with _preparation() as (progress, _):
+        found = verify_folder(folder, progress)
+    if as_json:
+        _print_json(found.as_json())
+    else:
+        print_verified(Console(), found, str(folder))
+    raise typer.Exit(0 if found.complete else 1)
+
+
 @data_app.command("inspect")
 def data_inspect(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="CICADA h5 files.")],
@@ -517,6 +598,21 @@ def _measure_references(study: Any, texts: list[str] | None) -> list[Any]:
             paths,
             lambda what, done, total: display.show(Working("preparation", None, what, done, total)),
         )
+
+
+@contextmanager
+def _preparation() -> Iterator[tuple[Progress, Console]]:
+    """Show what goes on, on standard error."""
+    from sweep.display import Display
+    from sweep.messages import Working
+
+    console = Console(stderr=True)
+    with Display(console, 0, 0) as display:
+
+        def progress(what: str, done: int, total: int) -> None:
+            display.show(Working("preparation", None, what, done, total))
+
+        yield progress, console
 
 
 def _print_json(content: Any) -> None:

@@ -7,7 +7,8 @@ CicadaError
 ├── StudyError              a study cannot be created, found or resumed
 ├── StorageError            the database cannot be reached or does not hold what it should
 ├── SynthesisError          a tool is missing, or a student cannot be given to it
-└── ReportError             a report of a tool cannot be read
+├── ReportError             a report of a tool cannot be read
+└── ExportError             a student cannot be exported, or is not, bit for bit, what was exported
 """
 
 from objectives.errors import CicadaError, ConfigError
@@ -35,3 +36,7 @@ class SynthesisError(CicadaError, RuntimeError):
 
 class ReportError(CicadaError, ValueError):
     """One line: ``FILE: table or line: what was expected``; never a figure in place of one not found."""
+
+
+class ExportError(CicadaError, RuntimeError):
+    """A student cannot be exported, or an export differs from its student."""

@@ -79,7 +79,11 @@ def _scaled(value: str, fraction: int, wanted: int) -> str:
     """Return `value`, in steps of 2**-`fraction`, in steps of 2**-`wanted`; what is finer is cut off."""
     if wanted == fraction:
         return value
-    return f"{value} * {1 << (wanted - fraction)}LL" if wanted > fraction else f"({value} >> {fraction - wanted})"
+    return (
+        f"{value} * {1 << (wanted - fraction)}LL"
+        if wanted > fraction
+        else f"({value} >> {fraction - wanted})"
+    )
 
 
 def _sum(

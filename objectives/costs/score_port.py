@@ -30,7 +30,9 @@ class ResultPort:
 def result_port(logic: CombLogic) -> ResultPort:
     """Return the result of a student's adder graph; raises CostError when a score cannot hold it."""
     if logic.shape != (REGIONS, 1):
-        raise CostError(f"the adder graph is {logic.shape[0]} to {logic.shape[1]}, not {REGIONS} regions to 1")
+        raise CostError(
+            f"the adder graph is {logic.shape[0]} to {logic.shape[1]}, not {REGIONS} regions to 1"
+        )
     interval = logic.out_qint[0]
     if interval.min == interval.max == 0:
         return ResultPort(0, 0)
@@ -51,4 +53,4 @@ def raw_scores(scores: NDArray[np.floating]) -> NDArray[np.uint16]:
     if bad.any():
         event = int(np.argmax(bad))
         raise CostError(f"event {event}: {scores[event]!r} is no score of 16 bits in steps of 1/256")
-    return steps.astype(np.uint16)
+    return np.asarray(steps, np.uint16)

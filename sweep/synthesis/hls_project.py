@@ -88,16 +88,20 @@ def _advice(scheme: str, strategy: str) -> str:
     return f"students of the scheme {scheme} need {PACKAGES[scheme]}, hls4ml and tensorflow"
 
 
-def _load(student: Path, scheme: str) -> Any:
+def load_student(student: Path, scheme: str) -> Any:
+    """Return the saved Keras model; the module of its own classes must be imported."""
     import keras
 
+    own = _qkeras_objects() if scheme == "qkeras" else {}
+    return keras.models.load_model(student, compile=False, custom_objects=own)
+
+
+def _load(student: Path, scheme: str) -> Any:
     if scheme == "hgq":
         _correct_hgq_conversion()
-        return keras.models.load_model(student, compile=False)
+        return load_student(student, scheme)
     _register_qkeras_layers()
-    return _without_batch_norm(
-        keras.models.load_model(student, compile=False, custom_objects=_qkeras_objects())
-    )
+    return _without_batch_norm(load_student(student, scheme))
 
 
 def _write_project(model: Any, options: argparse.Namespace) -> None:

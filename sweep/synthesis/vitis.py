@@ -132,8 +132,8 @@ class Vitis(Tool):
             shutil.rmtree(folder / name, ignore_errors=True)
         for name in (SENTINEL, LOG, CONVERSION_LOG):
             (folder / name).unlink(missing_ok=True)
-        scheme = _scheme(student / "student.json")
-        _interpreter(scheme)
+        scheme = scheme_of(student / "student.json")
+        interpreter_of(scheme)
         arithmetic = self.target.strategy == "distributed_arithmetic"
         if arithmetic and scheme == "hgq" and importlib.util.find_spec("da4ml") is None:
             raise SynthesisError("strategy distributed_arithmetic: install the packages of hls4ml[da] first")
@@ -201,17 +201,7 @@ class Vitis(Tool):
     # --- conversion ---------------------------------------------------------------------------
 
     def _conversion(self, scheme: str, token: str, backend: str) -> tuple[str, ...]:
-        hardware = self.target.hardware
-        # What a student of ours is made of beyond HGQ2's classes.
-        classes = ("--register", "objectives.schemes.hgq") if scheme == "hgq" else ()
-        return (
-            *(_interpreter(scheme), str(Path(hls_project.__file__).resolve()), STUDENT, SOURCES),
-            *("--top", TOP, "--scheme", scheme, *classes),
-            *("--backend", backend, "--strategy", self.target.strategy),
-            *("--part", hardware.part, "--clock-ns", str(hardware.clock_ns)),
-            *("--clock-uncertainty", str(hardware.clock_uncertainty)),
-            *("--cycles", str(cycles_between_events(hardware)), "--token", token),
-        )
+        return conversion_command(self.target, scheme, token, backend)
 
     def _judge_conversion(self, folder: Path, ending: Ending) -> Verdict:
         log = folder / CONVERSION_LOG
@@ -283,6 +273,29 @@ class _HlsRtl(Vivado):
         self.write_script(rtl, folder)
 
 
+def conversion_command(
+    target: Target, scheme: str, token: str, backend: str = "Vitis", student: str = STUDENT
+) -> tuple[str, ...]:
+    """Return the command that writes a student's hls4ml project into the folder `SOURCES` beside it.
+
+    Raises SynthesisError when there is no interpreter for students of `scheme`.
+    """
+    hardware = target.hardware
+    return (
+        *(interpreter_of(scheme), str(Path(hls_project.__file__).resolve()), student, SOURCES),
+        *("--top", TOP, "--scheme", scheme, *own_classes(scheme)),
+        *("--backend", backend, "--strategy", target.strategy),
+        *("--part", hardware.part, "--clock-ns", str(hardware.clock_ns)),
+        *("--clock-uncertainty", str(hardware.clock_uncertainty)),
+        *("--cycles", str(cycles_between_events(hardware)), "--token", token),
+    )
+
+
+def own_classes(scheme: str) -> tuple[str, ...]:
+    """Return the option that names the module of what students are made of beyond their package's classes."""
+    return ("--register", "objectives.schemes.hgq") if scheme == "hgq" else ()
+
+
 def cycles_between_events(hardware: Hardware) -> int:
     """Return the clock cycles from one event to the next, at least one: 4 at 160 MHz."""
     return max(math.floor(EVENT_NS / hardware.clock_ns + 1e-9), 1)
@@ -347,7 +360,7 @@ def _program() -> tuple[_Program, str]:
     raise SynthesisError(f"Vitis HLS is not installed or not on PATH (none of {names}): {_TO_INSTALL}")
 
 
-def _interpreter(scheme: str) -> str:
+def interpreter_of(scheme: str) -> str:
     """Return the Python that has what students of `scheme` are made of; raises SynthesisError."""
     if scheme == "hgq":
         return sys.executable
@@ -369,7 +382,7 @@ class _NotFinished(Exception):
     """A program did not come to its end, or it was another run's."""
 
 
-def _scheme(file: Path) -> str:
+def scheme_of(file: Path) -> str:
     """Return the scheme of a student from its student.json; raises SynthesisError."""
     try:
         scheme = json.loads(file.read_bytes())["recipe"].get("quantization", {}).get("scheme", "hgq")

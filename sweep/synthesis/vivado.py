@@ -85,7 +85,11 @@ class Vivado(Tool):
         """Write the script for a design that is in `folder`, or will be when it runs."""
         token = secrets.token_hex(16)
         (folder / RUN).write_text(json.dumps({"token": token}))
-        (folder / SCRIPT).write_text("\n".join(self._script(rtl, token)) + "\n", encoding="ascii")
+        (folder / SCRIPT).write_text(self.script(rtl, token), encoding="ascii")
+
+    def script(self, rtl: Rtl, token: str) -> str:
+        """Return the script for a design in the folder it runs in; `token` is what its sentinel holds."""
+        return "\n".join(self._script(rtl, token)) + "\n"
 
     def commands(self, folder: Path) -> tuple[Command, ...]:
         """Return the one command; raises SynthesisError when Vivado is not found."""
