@@ -30,8 +30,8 @@ class Vectors:
     """Collisions (n, 252) in counts by what they are, then corners, then so many random events."""
 
     def __init__(self, collisions: Mapping[str, Regions], random: int) -> None:
-        made = {**_corners(), **_random(random)}
         self.collisions = dict(collisions)
+        made = {**_corners(), **_random(random, np.concatenate(list(self.collisions.values())))}
         self.random = random
         #: (name, how many), in the order of `regions`.
         self.kinds = [(name, len(events)) for name, events in [*self.collisions.items(), *made.items()]]
@@ -91,15 +91,26 @@ def _corners() -> dict[str, Regions]:
     }
 
 
-def _random(count: int) -> dict[str, Regions]:
-    """Return events anywhere, in a few regions only, and of all sizes from soft to full."""
-    each = count // 3
+def _random(count: int, collisions: Regions) -> dict[str, Regions]:
+    """Return events anywhere, in a few regions only, of all sizes, and collisions with regions shuffled.
+
+    Most are of the last kind: their energies are such that scores differ, where random ones saturate.
+    """
+    each = count // 8
     soft = _bits(3, each) >> (_bits(4, each)[:, :1] % REGION_BITS)
-    return {
-        "random": _bits(0, count - 2 * each),
-        "random_sparse": np.where(_bits(2, each) < _LARGEST // 8, _bits(1, each), 0).astype(np.uint16),
-        "random_soft": soft.astype(np.uint16),
+    made = {
+        "random": _bits(0, each),
+        "random_sparse": np.where(_bits(2, each) < _LARGEST // 8, _bits(1, each), 0),
+        "random_soft": soft,
+        "random_shuffled": _shuffled(count - 3 * each, collisions),
     }
+    return {name: np.asarray(regions, np.uint16) for name, regions in made.items()}
+
+
+def _shuffled(count: int, collisions: Regions) -> Regions:
+    keys = np.random.PCG64(5).random_raw(count * REGIONS).reshape(count, REGIONS)
+    places = np.argsort(keys, axis=1, kind="stable")
+    return np.take_along_axis(collisions[np.arange(count) % len(collisions)], places, axis=1)
 
 
 def _bits(seed: int, events: int) -> Regions:
@@ -133,7 +144,7 @@ def load_vectors(file: Path) -> tuple[Vectors, NDArray[np.uint16]]:
             regions = content["low"].astype(np.uint16) | content["high"].astype(np.uint16) << 8
             names, counts = map(str, content["names"]), content["counts"]
             random, scores = int(content["random"]), content["scores"].astype(np.uint16)
-        if sum(counts) != len(regions) or regions.shape[1:] != (REGIONS,) or not 3 <= random <= 10**7:
+        if sum(counts) != len(regions) or regions.shape[1:] != (REGIONS,) or not 8 <= random <= 10**7:
             raise ValueError("its counts do not add up")
         pieces = np.split(regions, np.cumsum(counts)[:-1])
         vectors = Vectors(dict(zip(names, pieces, strict=True)), random)
