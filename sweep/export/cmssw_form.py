@@ -43,6 +43,7 @@ class CmsswForm(Form):
         package = folder / name
         package.mkdir()
         (package / "Makefile").write_text(_makefile(name))
+        (package / "exports.map").write_text(_EXPORTS)
         (package / "cicada.h").write_text(_header(name))
         (package / "cicada.cpp").write_text(_arithmetic(name, score_function(source.logic, "raw_score")))
         (package / f"{name}.cpp").write_text(_wrapper(name))
@@ -65,6 +66,7 @@ class CmsswForm(Form):
 
 def build_library(folder: Path, scratch: Path) -> str:
     """Build the emulator of an exported folder as CMSSW's build does, and return the library's name."""
+    cxx, program = compiler(), make()
     found = sorted(path for path in folder.glob("CICADA_v*") if path.is_dir())
     if len(found) != 1:
         raise ExportError(f"{folder}: expected one package CICADA_v…, found {len(found)}")
@@ -75,7 +77,7 @@ def build_library(folder: Path, scratch: Path) -> str:
         if not here.exists():
             shutil.copytree(source, here) if source.is_dir() else _copy(source, here)
     includes = f"INCLUDES=-I../{CHECK} -I../{CHECK}/ap_types"
-    run((make(), f"CXX={compiler()}", includes), scratch / package.name, "emulator library")
+    run((program, f"CXX={cxx}", includes), scratch / package.name, "emulator library")
     library = f"{package.name.replace('CICADA_', 'CICADAModel_')}.so"
     return f"{package.name}/{library}"
 
@@ -106,8 +108,8 @@ def _makefile(name: str) -> str:
 OWN_FLAGS = -std=c++17 -fPIC -fvisibility=hidden -fvisibility-inlines-hidden
 CXXFLAGS ?= -O2
 
-{library}: cicada.o {name}.o
-\t$(CXX) $(CXXFLAGS) $(LD_FLAGS) -shared $^ -o $@
+{library}: cicada.o {name}.o exports.map
+\t$(CXX) $(CXXFLAGS) $(LD_FLAGS) -shared cicada.o {name}.o -Wl,--version-script=exports.map -o $@
 
 %.o: %.cpp cicada.h
 \t$(CXX) $(CXXFLAGS) $(OWN_FLAGS) $(INCLUDES) -c $< -o $@
@@ -201,6 +203,14 @@ extern "C" SEEN hls4mlEmulator::Model *create_model() {{ return new {name}::Mode
 extern "C" SEEN void destroy_model(hls4mlEmulator::Model *model) {{ delete model; }}
 """
 
+
+#: What a library shows; even the standard library's templates stay inside.
+_EXPORTS = """\
+{
+    global: create_model; destroy_model;
+    local: *;
+};
+"""
 
 # ---- what it is checked with ---------------------------------------------------------------------
 

@@ -80,7 +80,7 @@ class HlsForm(Form):
         run((cxx, *_FLAGS, CSIM, "student.o", "-o", "csim"), project, "C simulation")
         run((cxx, *_FLAGS, _BENCH, "student.o", "-o", "bench"), project, "hls4ml's test bench")
         run(("./bench",), project, "hls4ml's test bench")
-        _check_bench(project / "tb_data")
+        check_bench(project / "tb_data")
         np.ascontiguousarray(vectors.regions, "<u2").tofile(project / "events.bin")
         run(("./csim", "events.bin", "scores.bin"), project, "C simulation")
         scores = np.fromfile(project / "scores.bin", "<u2").astype(np.uint16)
@@ -102,7 +102,7 @@ def _forget_when_and_where(project: Path) -> None:
     library.write_text(library.read_text().replace(stamp[1], "student"))
 
 
-def _check_bench(data: Path) -> None:
+def check_bench(data: Path) -> None:
     """Raise ExportError when hls4ml's own test bench did not print the scores of its events."""
     try:
         expected = np.loadtxt(data / "tb_output_predictions.dat", ndmin=1)

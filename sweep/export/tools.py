@@ -110,7 +110,9 @@ class Verilator:
 
     def build(self, sources: tuple[str, ...], top: str, folder: Path) -> str:
         """Build a simulation of `top` from sources in `folder`, and return the program, relative to it."""
-        variables = {"CXX": compiler(), "LINK": compiler(), "OPT_FAST": "-O1", "OPT_SLOW": "-O0"}
+        cxx = compiler()
+        make()
+        variables = {"CXX": cxx, "LINK": cxx, "OPT_FAST": "-O1", "OPT_SLOW": "-O0"}
         variables["OPT_GLOBAL"] = "-O1"
         if self._root is not None:
             variables |= {
@@ -120,7 +122,6 @@ class Verilator:
                 "CFG_LDLIBS_THREADS": "-pthread",
                 "PYTHON3": sys.executable,
             }
-        make()
         words = " ".join(f"{name}={value}" for name, value in variables.items())
         root = () if self._root is None else ("env", f"VERILATOR_ROOT={self._root}")
         run(
