@@ -20,7 +20,7 @@ from sweep.study_file import StudyFile
 
 #: What means something in the middle of a line, and what does at its beginning.
 _SPECIAL = re.compile(r"([\\`*_\[\]!|~$]|:(?=//))")
-_LEADING = re.compile(r"^(\d*)([#+\-=.)])")
+_LEADING = re.compile(r"^(\d+(?=[.)](?:\s|$))|(?=[#+\-=]))")
 _BREAKS = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]+")
 
 _USE = {
@@ -167,4 +167,4 @@ def _table(head: Sequence[str], rows: Any) -> Iterator[str]:
 def safe(value: Any) -> str:
     """Return `value` as text of one line that no Markdown or HTML reader takes for anything else."""
     line = _BREAKS.sub(" ", str(value)).strip()
-    return _LEADING.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", html.escape(line, quote=False)))
+    return _LEADING.sub(r"\1\\", _SPECIAL.sub(r"\\\1", html.escape(line, quote=False)))

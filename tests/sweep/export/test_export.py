@@ -303,3 +303,23 @@ def test_load_py_runs(exported: Any) -> None:
         [sys.executable, exported.folder / "keras/load.py"], capture_output=True, text=True, check=True
     )
     assert ended.stdout.startswith("500 events, mean score ")
+
+
+@pytest.mark.parametrize("version", ["", "1.2", "1.2.3.4", "v1.2.3", "1.2.x", "1.2.3/../..", "1.2.3\n"])
+def test_versions_that_are_none(version: str, clipped: Any, collisions: Any, tmp_path: Path) -> None:
+    order = Order(("keras",), tmp_path / "export", events=1000)
+    with pytest.raises(ExportError, match="expected three numbers, such as 2.2.0"):
+        export_student(
+            clipped.folder, TARGET, {**ABOUT, "emulator_version": version}, collisions, order, "card"
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_student_that_cannot_be_read(collisions: Any, tmp_path: Path) -> None:
+    order = Order(("keras",), tmp_path / "exports" / "export", events=1000)
+    (tmp_path / "student").mkdir()
+    (tmp_path / "student" / "student.json").write_text('{"recipe": {}}')
+    (tmp_path / "student" / "adder_graph.json.gz").write_bytes(b"nothing")
+    with pytest.raises(ExportError, match="is no adder graph"):
+        export_student(tmp_path / "student", TARGET, ABOUT, collisions, order, "card")
+    assert not (tmp_path / "exports").exists()
