@@ -19,7 +19,7 @@ from objectives.costs.emulator import score_function
 from objectives.costs.score_port import REGION_BITS, REGIONS, SCORE_FRACTION, SCORE_WIDTH
 from sweep.errors import ExportError
 from sweep.export.form import Answer, Form, FormName, Source
-from sweep.export.tools import compiler, make, run, version_of
+from sweep.export.tools import compiler, copy_files, make, run, version_of
 from sweep.export.vectors import Vectors
 
 CHECK = "check"
@@ -57,7 +57,7 @@ class CmsswForm(Form):
 
     def answer(self, folder: Path, scheme: str, vectors: Vectors, scratch: Path) -> Answer:
         library = build_library(folder, scratch)
-        build_host(folder, scratch)
+        build_host(scratch)
         np.ascontiguousarray(vectors.regions, "<u2").tofile(scratch / "events.bin")
         run(("./host", "events.bin", f"./{library}", "scores.bin"), scratch, "emulator")
         scores = np.fromfile(scratch / "scores.bin", "<u2").astype(np.uint16)
@@ -71,28 +71,19 @@ def build_library(folder: Path, scratch: Path) -> str:
     if len(found) != 1:
         raise ExportError(f"{folder}: expected one package CICADA_v…, found {len(found)}")
     [package] = found
-    shutil.copytree(package, scratch / package.name)
-    for name in ("emulator.h", "ap_types"):
-        source, here = folder / CHECK / name, scratch / CHECK / name
-        if not here.exists():
-            shutil.copytree(source, here) if source.is_dir() else _copy(source, here)
+    copy_files(package, scratch / package.name)
+    copy_files(folder / CHECK, scratch / CHECK)
     includes = f"INCLUDES=-I../{CHECK} -I../{CHECK}/ap_types"
     run((program, f"CXX={cxx}", includes), scratch / package.name, "emulator library")
     library = f"{package.name.replace('CICADA_', 'CICADAModel_')}.so"
     return f"{package.name}/{library}"
 
 
-def build_host(folder: Path, scratch: Path) -> None:
-    """Build the program `host` in `scratch`."""
-    _copy(folder / CHECK / "host.cpp", scratch / CHECK / "host.cpp")
+def build_host(scratch: Path) -> None:
+    """Build the program `host` in `scratch`, where a library has been built."""
     include = ("-I", CHECK, "-I", f"{CHECK}/ap_types")
     options = ("-std=c++17", "-O1", "-w", *include, f"{CHECK}/host.cpp", "-ldl", "-o", "host")
     run((compiler(), *options), scratch, "host")
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
 
 
 # ---- the package ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 from objectives.costs.score_port import REGIONS, SCORE_FRACTION, SCORE_WIDTH
 from sweep.errors import ExportError
 from sweep.export.form import Answer, Form, FormName, Source
-from sweep.export.tools import compiler, run, version_of
+from sweep.export.tools import compiler, copy_files, run, version_of
 from sweep.export.vectors import Vectors
 from sweep.synthesis import hls_project
 from sweep.synthesis.vitis import SOURCES, STUDENT, TOP, conversion_command
@@ -74,7 +74,7 @@ class HlsForm(Form):
     def answer(self, folder: Path, scheme: str, vectors: Vectors, scratch: Path) -> Answer:
         cxx = compiler()
         project = scratch / "project"
-        shutil.copytree(folder, project)
+        copy_files(folder, project)
         flags = (*_FLAGS, "-c")
         run((cxx, *flags, f"firmware/{TOP}.cpp", "-o", "student.o"), project, "C++ of hls4ml")
         run((cxx, *_FLAGS, CSIM, "student.o", "-o", "csim"), project, "C simulation")

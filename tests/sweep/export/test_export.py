@@ -86,7 +86,7 @@ def export(clipped: Any, collisions: Any, tmp_path: Path, quick: None) -> Callab
     """Exports the clipped student to `tmp_path`/export."""
 
     def run(*forms: str, **changes: Any) -> Verified:
-        order = replace(Order(forms, tmp_path / "export", events=3500), **changes)
+        order = replace(Order(forms, tmp_path / "export", events=3600), **changes)
         return export_student(clipped.folder, TARGET, ABOUT, collisions, order, "# A card\n")
 
     return run
@@ -137,7 +137,7 @@ def test_one_wrong_bit(export: Callable[..., Verified], monkeypatch: pytest.Monk
         return right
 
     monkeypatch.setattr(KerasForm, "answer", wrong)
-    with pytest.raises(ExportError, match=r"^keras: .* 1 of 3,500 events; the first is event 301 \(tt\): "):
+    with pytest.raises(ExportError, match=r"^keras: .* 1 of 3,600 events; the first is event 301 \(tt\): "):
         export()
 
 
@@ -155,9 +155,9 @@ def test_a_folder_that_is_there(export: Callable[..., Verified], tmp_path: Path)
     before = json.loads((folder / "certificate.json").read_text())
     with pytest.raises(ExportError, match=r"is there already"):
         export()
-    export(force=True, events=3600)
+    export(force=True, events=3700)
     after = json.loads((folder / "certificate.json").read_text())
-    assert (before["events"]["count"], after["events"]["count"]) == (3500, 3600)
+    assert (before["events"]["count"], after["events"]["count"]) == (3600, 3700)
     assert [path.name for path in tmp_path.iterdir()] == ["export"]
 
 

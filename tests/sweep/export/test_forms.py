@@ -98,7 +98,7 @@ def test_two_and_more_emulators_in_one_process(
         )
         names = {line.split()[-1] for line in shown.stdout.splitlines()}
         assert names == {"create_model", "destroy_model"}
-    build_host(folder, tmp_path)
+    build_host(tmp_path)
     np.ascontiguousarray(source.vectors.regions, "<u2").tofile(tmp_path / "events.bin")
     run(("./host", "events.bin", *words), tmp_path, "host")
     for version, source in sources.items():
