@@ -65,6 +65,10 @@ def _value(logic: CombLogic, op: Any) -> str:
         case 8:
             entry = f"table{data[0]}[v{a[0]} - ({_lowest(logic, a[0])})]"
             return _scaled(entry, _tables(logic)[data[0]].spec.out_kif[2], fraction)
+        case 9:
+            return _of_bits(logic, op)
+        case 10:
+            return _bitwise(logic, op)
         case 11:
             terms = [(source, data[2 * n] > 0, data[2 * n + 1]) for n, source in enumerate(a)]
             return _sum(logic, terms, fraction)
@@ -111,6 +115,33 @@ def _choice(logic: CombLogic, op: Any) -> str:
     first = _wrapped(_scaled(f"v{one}", _fraction(logic, one), fraction), op)
     second = _wrapped(_scaled(f"v{other}", _fraction(logic, other) - op.data[0], fraction), op)
     return f"{condition} ? {first} : {second}"
+
+
+def _of_bits(logic: CombLogic, op: Any) -> str:
+    """Return the complement of a value's bits, or whether any or all of them are set."""
+    [source] = op.addr
+    interval = logic.ops[source].qint
+    width = sum(interval.kif)
+    match op.data[0]:
+        case 0:
+            # The bits are taken for those of the result, whatever they count there.
+            return _wrapped(f"~v{source} & {(1 << width) - 1}LL", op)
+        case 1:
+            test = f"v{source} != 0"
+        case _:
+            test = f"v{source} == {-1 if interval.min < 0 else (1 << width) - 1}LL"
+    return _scaled(f"std::int64_t({test})", 0, op.qint.kif.fractional)
+
+
+def _bitwise(logic: CombLogic, op: Any) -> str:
+    (one, other), (shift, kind) = op.addr, op.data
+    fractions = _fraction(logic, one), _fraction(logic, other) - shift
+    finest = max(fractions)
+    left, right = (
+        _scaled(f"v{n}", fraction, finest) for n, fraction in zip((one, other), fractions, strict=True)
+    )
+    both = f"(({left}) {'&|^'[kind]} ({right}))"
+    return _wrapped(_scaled(both, finest, op.qint.kif.fractional), op)
 
 
 def _wrapped(value: str, op: Any) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,10 +11,11 @@ import numpy as np
 from objectives.costs.rtl import ADDER_GRAPH
 from objectives.costs.score_port import raw_scores
 from objectives.errors import CostError
-from sweep.errors import ExportError
+from objectives.students.network_file import NETWORK
+from sweep.errors import ExportError, SynthesisError
 from sweep.export import keras_scores
 from sweep.export.form import Answer, Form, FormName, Source
-from sweep.export.tools import run
+from sweep.export.tools import NotVerifiedError, run
 from sweep.export.vectors import Vectors
 from sweep.synthesis import hls_project
 from sweep.synthesis.vitis import STUDENT, interpreter_of, own_classes
@@ -83,16 +83,22 @@ class KerasForm(Form):
     name: ClassVar[FormName] = "keras"
 
     def write(self, source: Source, folder: Path) -> None:
-        for name in (STUDENT, ADDER_GRAPH, RECORD):
+        # Students of earlier versions have no network beside them.
+        network = (NETWORK,) if (source.folder / NETWORK).is_file() else ()
+        for name in (STUDENT, ADDER_GRAPH, RECORD, *network):
             shutil.copyfile(source.folder / name, folder / name)
         (folder / CONFIGURATION).write_text(json.dumps(_configuration(folder / STUDENT), indent=1))
         (folder / LOADING).write_text(_LOADING[source.scheme])
 
     def answer(self, folder: Path, scheme: str, vectors: Vectors, scratch: Path) -> Answer:
+        try:
+            python = interpreter_of(scheme)
+        except SynthesisError as error:
+            raise NotVerifiedError(str(error)) from error
         np.save(scratch / "events.npy", vectors.images())
         run(
             (
-                *(interpreter_of(scheme), str(Path(keras_scores.__file__).resolve())),
+                *(python, str(Path(keras_scores.__file__).resolve())),
                 *(str((folder / STUDENT).resolve()), "events.npy", "scores.npy", "versions.json"),
                 *(str(Path(hls_project.__file__).resolve()), "--scheme", scheme, *own_classes(scheme)),
             ),
@@ -103,8 +109,7 @@ class KerasForm(Form):
             scores = raw_scores(np.load(scratch / "scores.npy", allow_pickle=False))
         except CostError as error:
             raise ExportError(f"keras: {error}") from error
-        python = ".".join(map(str, sys.version_info[:3]))
-        return Answer(scores, {"python": python, **json.loads((scratch / "versions.json").read_text())})
+        return Answer(scores, {**json.loads((scratch / "versions.json").read_text())})
 
 
 def _configuration(student: Path) -> Any:

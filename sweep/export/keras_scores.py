@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import json
 import os
+import platform
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -39,7 +40,8 @@ def main() -> int:
     found = model.predict(events.astype(np.float32), batch_size=BATCH, verbose=0)
     np.save(options.scores, np.asarray(found, np.float64).reshape(len(events), -1)[:, 0])
     packages = ("keras", "tensorflow", conversion.PACKAGES[options.scheme])
-    options.versions.write_text(json.dumps({name: version(name) for name in packages}))
+    versions = {name: version(name) for name in packages}
+    options.versions.write_text(json.dumps({"python": platform.python_version(), **versions}))
     return 0
 
 

@@ -122,7 +122,7 @@ class Verilator:
         cxx = compiler()
         make()
         variables = {"CXX": cxx, "LINK": cxx, "OPT_FAST": "-O1", "OPT_SLOW": "-O0"}
-        variables["OPT_GLOBAL"] = "-O1"
+        variables["OPT_GLOBAL"] = "-O0"
         if self._root is not None:
             variables |= {
                 "CFG_CXXFLAGS_PCH_I": "-include",

@@ -109,6 +109,8 @@ def _write_project(model: Any, options: argparse.Namespace) -> None:
 
     if options.scheme == "qkeras":
         config = hls4ml.utils.config_from_keras_model(model, granularity="name", backend=options.backend)
+        for name, precision in _whole_activations(model).items():
+            config["LayerName"][name]["Precision"]["result"] = precision
     else:
         # The precisions are in the model: what is given here would replace them.
         config = {"Model": {}, "LayerName": {}}
@@ -269,6 +271,21 @@ def _without_batch_norm(model: Any) -> Any:
         x = folded(x)
         folded.set_weights([keras.ops.convert_to_numpy(weights) for weights in layer.get_folded_weights()])
     return keras.Model(inputs, x, name=model.name)
+
+
+def _whole_activations(model: Any) -> dict[str, str]:
+    """Return the type of each ReLU that has no fractional bits, by layer.
+
+    hls4ml makes a plain integer of it, which wraps where the ReLU saturates: a clipped input would be lost.
+    """
+    import qkeras
+
+    quantizers = {layer.name: getattr(layer, "activation", None) for layer in model.layers}
+    return {
+        name: f"ap_ufixed<{quantizer.bits},{quantizer.bits},AP_RND_CONV,AP_SAT>"
+        for name, quantizer in quantizers.items()
+        if isinstance(quantizer, qkeras.quantized_relu) and quantizer.bits == quantizer.integer
+    }
 
 
 def _register_qkeras_layers() -> None:

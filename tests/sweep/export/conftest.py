@@ -55,7 +55,7 @@ def save(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Student]:
         graph = compile_adder_graph(network, Hardware())
         recipe = Recipe.model_validate({"student": architecture.model_dump()})
         parent = tmp_path_factory.mktemp("students")
-        return Student(save_student(parent, name, model, graph, recipe, {}), model, network)
+        return Student(save_student(parent, name, model, network, graph, recipe, {}), model, network)
 
     return make
 
