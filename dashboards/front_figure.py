@@ -10,24 +10,28 @@ from sweep.front import Front
 from sweep.references import Reference
 
 
-def front_figure(front: Front, references: Sequence[Reference] = ()) -> go.Figure:
+def front_figure(
+    front: Front, references: Sequence[Reference] = (), *, most: int | None = None
+) -> go.Figure:
     """Return the first score objective against the first cost objective, costs on a log axis.
 
-    References are stars beside the front, at their test score where that has an interval.
+    Of the points that are not on the front, at most `most` are drawn, evenly chosen. References are
+    stars beside the front, at their test score where that has an interval.
     """
     file = front.study.file
     score = next(n for n, d in zip(file.objectives, file.directions, strict=True) if d == "maximize")
     cost = next(n for n, d in zip(file.objectives, file.directions, strict=True) if d == "minimize")
     x, y = file.objectives.index(cost), file.objectives.index(score)
     everything = list(front.study.points())
+    drawn = everything if most is None else everything[:: max(1, -(-len(everything) // most))]
     figure = go.Figure()
     figure.add_scatter(
-        x=[front.values(t)[x] for t in everything],
-        y=[front.values(t)[y] for t in everything],
+        x=[front.values(t)[x] for t in drawn],
+        y=[front.values(t)[y] for t in drawn],
         mode="markers",
         name="measured students (validation)",
         marker={"color": "#9aa5b1", "size": 5},
-        text=[f"trial {t.number}, epoch {t.user_attrs['epoch']}" for t in everything],
+        text=[f"trial {t.number}, epoch {t.user_attrs['epoch']}" for t in drawn],
     )
     figure.add_scatter(
         x=[front.values(t)[x] for t in front.points],

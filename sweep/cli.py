@@ -469,6 +469,49 @@ def verify(
     raise typer.Exit(0 if found.complete else 1)
 
 
+@app.command()
+def dashboard(
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY]", help="The study to open; all are there.")
+    ] = None,
+    storage: StorageOption = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; another than this machine's own needs --public.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any that is free.")
+    ] = 8080,
+    public: Annotated[
+        bool, typer.Option("--public", help="Allow a --host that other machines reach. There is no login.")
+    ] = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Refuse every change.")] = False,
+) -> None:
+    """Open the Optuna dashboard and the explorer of the front in one server, until Ctrl-C.
+
+    Notes and artifacts can be added there, nothing else of a study can be changed.
+    """
+    from dashboards.server import listen, pages
+
+    server = listen(storage or home.default_storage(), host, port, public=public, read_only=read_only)
+    console = Console(stderr=True)
+    try:
+        for name, address in pages(server, study).items():
+            console.print(f"{name:17} {address}", highlight=False, soft_wrap=True)
+        if public:
+            console.print(
+                "There is no login: whoever reaches this address sees every study"
+                + ("." if read_only else ", and can write notes and artifacts."),
+                style="yellow",
+                highlight=False,
+            )
+        console.print("Ctrl-C ends it.", highlight=False)
+        server.serve()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.close()
+
+
 @data_app.command("inspect")
 def data_inspect(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="CICADA h5 files.")],

@@ -38,6 +38,14 @@ class Front:
         """Return a point's objectives, its costs corrected."""
         return _values(self.study, trial, self.cost(trial))
 
+    def is_feasible(self, trial: FrozenTrial) -> bool:
+        """Tell whether a point keeps every constraint, its costs corrected."""
+        return _is_feasible(self.study, trial, self.cost(trial))
+
+    def losses_of(self, trial: FrozenTrial) -> list[float]:
+        """Return a point's objectives, all to be minimized."""
+        return [float(loss) for loss in _losses(self.study, [self.values(trial)])[0]]
+
     def losses(self) -> NDArray[np.float64]:
         """Return the points' objectives (points, objectives), all to be minimized."""
         return _losses(self.study, [self.values(trial) for trial in self.points])

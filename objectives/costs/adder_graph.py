@@ -6,6 +6,7 @@ estimates LUTs: a mean error of 4.2 % against Yosys on 38 CICADA students, and o
 post-route on ten published JEDI-linear models.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,9 +71,45 @@ def compile_adder_graph(network: QuantizedNetwork, hardware: Hardware) -> AdderG
     )
 
 
+def cumulative_lut(network: QuantizedNetwork, ends: Sequence[int]) -> list[float]:
+    """Return, for each of `ends`, the LUTs of what the student needs of its steps before that one.
+
+    `ends` ascend; the whole student's are those of ``len(network.steps)``. What a cut costs more
+    than the one before is what the steps between them add.
+    """
+    inputs = _inputs(network)
+    values = list(_propagate(inputs, network))
+    used = _ancestors(values[-1])
+    costs = []
+    for end in ends:
+        kept = [v for v in values[end].ravel() if isinstance(v, FVariable) and v.id in used]
+        outputs = FVArray(np.array(kept, object), _SOLVER_OPTIONS, hwconf=_HARDWARE)
+        costs.append(float(trace(inputs, outputs, keep_dead_inputs=True).cost) if kept else 0.0)
+    return costs
+
+
+def _ancestors(outputs: Symbols) -> set[Any]:
+    """Return the ids of all variables that `outputs` are made from, and of those among them."""
+    found = set()
+    waiting = [v for v in outputs.ravel() if isinstance(v, FVariable)]
+    while waiting:
+        variable = waiting.pop()
+        if variable.id not in found:
+            found.add(variable.id)
+            waiting.extend(variable._from)
+    return found
+
+
 def _trace(network: QuantizedNetwork) -> CombLogic:
+    inputs = _inputs(network)
+    *_, values = _propagate(inputs, network)
+    outputs = FVArray(values, _SOLVER_OPTIONS, hwconf=_HARDWARE)
+    return trace(inputs, outputs, keep_dead_inputs=True)
+
+
+def _inputs(network: QuantizedNetwork) -> FVArray:
     shape = network.input_shape
-    inputs = FVArray.from_kif(
+    return FVArray.from_kif(
         np.zeros(shape, np.int8),
         np.full(shape, 10, np.int8),
         np.zeros(shape, np.int8),
@@ -80,7 +117,12 @@ def _trace(network: QuantizedNetwork) -> CombLogic:
         0.0,
         _SOLVER_OPTIONS,
     )
+
+
+def _propagate(inputs: FVArray, network: QuantizedNetwork) -> Iterator[Symbols]:
+    """Yield `inputs`, and what comes out of each step."""
     values: Symbols = np.asarray(inputs)
+    yield values
     for step in network.steps:
         match step:
             case Quantize():
@@ -97,8 +139,7 @@ def _trace(network: QuantizedNetwork) -> CombLogic:
                 values = _each(values, lambda v: v.relu() if isinstance(v, FVariable) else max(v, 0.0))
             case Flatten():
                 values = values.reshape(-1)
-    outputs = FVArray(values, _SOLVER_OPTIONS, hwconf=_HARDWARE)
-    return trace(inputs, outputs, keep_dead_inputs=True)
+        yield values
 
 
 def _quantize(values: Symbols, step: Quantize) -> Symbols:

@@ -1,0 +1,144 @@
+"""All points of a study as the explorer's page wants them: one list a column, short numbers."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from sweep.front import Front
+
+#: Costs that can be an axis.
+AXES = (
+    "lut",
+    "ff",
+    "dsp",
+    "ebops",
+    "latency_ns",
+    "lut_equivalent",
+    "hls_lut",
+    "hls_dsp",
+    "hls_lut_equivalent",
+)
+
+#: Costs as the adder graph has them.
+ESTIMATED = "estimated (adder graph)"
+
+
+def points_of(front: Front) -> dict[str, Any]:
+    """Return the study's points by column, its front, parameters, runs and what else the page needs.
+
+    `cost.current` are the costs that the front was chosen by, calibrated where calibration is in
+    force, `cost.estimated` those of the adder graph alone, and `cost.TOOL` what a tool counted.
+    """
+    study, file = front.study, front.study.file
+    trials = list(study.points())
+    on_front = {trial.number for trial in front.points}
+    signals = list(trials[0].user_attrs["validation"]["auc"]) if trials else []
+    return {
+        "study": study.name,
+        "study_id": study.id,
+        "description": file.description,
+        "objectives": list(file.objectives),
+        "directions": list(file.directions),
+        "hypervolume": front.hypervolume,
+        "rate_khz": trials[0].user_attrs["test"]["rate_khz"] if trials else None,
+        "signals": signals,
+        "axes": list(AXES),
+        "trial": [trial.number for trial in trials],
+        "parent": [trial.user_attrs.get("parent") for trial in trials],
+        "epoch": [trial.user_attrs["epoch"] for trial in trials],
+        "on_front": [int(trial.number in on_front) for trial in trials],
+        "feasible": [int(front.is_feasible(trial)) for trial in trials],
+        "scores": {split: _scores(trials, split, signals) for split in ("validation", "test")},
+        "cost": _costs(front, trials),
+        "cost_source": _source(front),
+        "params": _params(trials),
+        "references": references_of(front),
+    }
+
+
+def references_of(front: Front) -> list[dict[str, Any]]:
+    """Return the reference students that the front's contract names, if it does."""
+    found = front.as_json().get("references", [])
+    return list(found)
+
+
+def _scores(trials: Sequence[FrozenTrial], split: str, signals: Sequence[str]) -> dict[str, Any]:
+    """Return AUCs and efficiencies by name; intervals [low, high] where there are some."""
+
+    def column(read: Callable[[Mapping[str, Any]], float]) -> list[float | None]:
+        return [_short(read(trial.user_attrs[split]), 5) for trial in trials]
+
+    scores = {
+        "mean_auc": column(lambda s: s["mean_auc"]),
+        "worst_auc": column(lambda s: s["worst_auc"]),
+        "mean_efficiency": column(lambda s: s["mean_efficiency"]),
+    }
+    for name in signals:
+        scores[f"auc:{name}"] = column(lambda s, name=name: s["auc"][name])  # type: ignore[misc]
+        scores[f"efficiency:{name}"] = column(lambda s, name=name: s["efficiency"][name])  # type: ignore[misc]
+    intervals: dict[str, Any] = {}
+    for name in ("mean_auc", "worst_auc", *signals):
+        pairs = [trial.user_attrs[split].get("intervals", {}).get(name) for trial in trials]
+        if any(pair is not None for pair in pairs):
+            key = name if name.endswith("_auc") else f"auc:{name}"
+            intervals[key] = [[_short(v, 5) for v in pair] if pair else None for pair in pairs]
+    return {"values": scores, "intervals": intervals}
+
+
+def _costs(front: Front, trials: Sequence[FrozenTrial]) -> dict[str, dict[str, Any]]:
+    """Return {source: {axis: values}}; None where a source says nothing of a point."""
+    current = [front.cost(trial) for trial in trials]
+    estimated = [{**cost, **cost.get("estimated", {})} for cost in current]
+    found: dict[str, dict[str, Any]] = {"current": _axes(current), "estimated": _axes(estimated)}
+    for number, trial in enumerate(trials):
+        for said in trial.user_attrs.get("synthesis", []):
+            source = f"{said['tool']} {said['version']}, {said['stage']}"
+            columns = found.setdefault(source, {axis: [None] * len(trials) for axis in ("lut", "ff", "dsp")})
+            for axis in columns:
+                columns[axis][number] = said[axis]
+    return found
+
+
+def _source(front: Front) -> str:
+    """Return what the current costs are: estimates, or what calibration made of them."""
+    corrected = any(cost["source"] == "calibrated" for cost in front.costs.values())
+    return "calibrated" if corrected else ESTIMATED
+
+
+def _axes(costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {axis: [_short(cost[axis], 4) for cost in costs] for axis in AXES}
+
+
+def _params(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
+    """Return each parameter that varies: its name, kind and values; choices are texts."""
+    names = sorted({name for trial in trials for name in trial.params})
+    found = []
+    for name in names:
+        values = [trial.params.get(name) for trial in trials]
+        known = [value for value in values if value is not None]
+        numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in known)
+        distribution = next(t.distributions[name] for t in trials if name in t.distributions)
+        found.append(
+            {
+                "name": name,
+                "kind": "number" if numeric else "choice",
+                "log": bool(getattr(distribution, "log", False)),
+                "values": [_short(v, 6) for v in values] if numeric else [_text(v) for v in values],
+            }
+        )
+    return found
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "none"}[value]
+    return str(value)
+
+
+def _short(value: Any, digits: int) -> float | None:
+    """Return a number with so many significant digits, for 10,000 of them are sent."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value

@@ -1,0 +1,216 @@
+"""What the Optuna dashboard says of a study and of each of its trials, in Markdown, and its figures."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import plotly.graph_objects as go
+from optuna.trial import FrozenTrial, TrialState
+from optuna_dashboard._custom_plot_data import SYSTEM_ATTR_PLOT_DATA, split_plot_data
+from optuna_dashboard._note import note_ver_key, split_body
+
+from dashboards.front_figure import front_figure
+from dashboards.student import NETWORK
+from dashboards.study_figures import estimates_figure, hypervolume_figure, importance_figure
+from objectives.errors import DataError
+from objectives.students.layers import Layer, layers_of
+from objectives.students.network import QuantizedNetwork
+from sweep import home
+from sweep.front import Front, front_of
+from sweep.study import Study
+
+#: Trials that carry a note. The dashboard looks through all notes for each of its trials: 10,000 of
+#: them take it minutes. Those of the front and the newest have one.
+MOST_NOTES = 1000
+#: Other points of the front's figure; it goes to the browser again with each of its looks.
+MOST_POINTS = 400
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>&~$^:@])")
+
+
+def annotations(study: Study) -> dict[str, Any]:
+    """Return the system attributes by which the dashboard knows a study's notes and figures."""
+    front = front_of(study)
+    found = _note(None, study_note(front))
+    for trial in _noted(front):
+        found |= _note(trial._trial_id, trial_note(front, trial))
+    for name, figure in study_figures(front).items():
+        # Its template says nothing that the dashboard does not, and is longer than the rest.
+        text = figure.update_layout(template=None).to_json()
+        found |= split_plot_data(text, f"{SYSTEM_ATTR_PLOT_DATA}{name}:")
+    return found
+
+
+def study_figures(front: Front) -> dict[str, go.Figure]:
+    """Return the figures of a study that has points, by their names in the dashboard."""
+    if not front.costs:
+        return {}
+    return {
+        "sweep-front": front_figure(front, most=MOST_POINTS),
+        "sweep-hypervolume": hypervolume_figure(front.study),
+        "sweep-estimates": estimates_figure(front.study),
+        "sweep-importance": importance_figure(front.study),
+    }
+
+
+def study_note(front: Front) -> str:
+    """Return what a study is, how far it is, and where to look further."""
+    study, file = front.study, front.study.file
+    source = file.dataset.source
+    signals = ", ".join(plain(str(name)) for name in source.signals)
+    lines = [
+        f"## {plain(study.name)}",
+        plain(" ".join(file.description.split())[:600]),
+        "",
+        f"**[Explore the front](/explorer/{study.name})**: {len(front.points)} points of"
+        f" {len(front.costs)} measured students, hypervolume {front.hypervolume:,.4g}.",
+        "",
+        f"- objectives: {', '.join(map(plain, file.objectives))}",
+        f"- scored signals: {signals}",
+        f"- constraints: {_constraints(study)}",
+        f"- hardware: {plain(file.hardware.part)} at {file.hardware.clock_ns:g} ns",
+        "",
+        "Validation chose the front; test figures chose nothing. Costs are estimates of the adder graph"
+        " unless a source is named.",
+    ]
+    return "\n".join(lines)
+
+
+def trial_note(front: Front, trial: FrozenTrial) -> str:
+    """Return what a trial is: its parent, student, scores with intervals, costs by source, synthesis."""
+    about = trial.user_attrs
+    if "cost" not in about:
+        return "\n".join(_without_student(trial))
+    return "\n\n".join("\n".join(part) for part in _of_point(front, trial))
+
+
+def _without_student(trial: FrozenTrial) -> Iterator[str]:
+    about = trial.user_attrs
+    yield f"**{_kind(trial)}**"
+    if trial.state == TrialState.FAIL:
+        yield f"\nNo student came of it: {plain(str(about.get('problem', 'no reason was recorded')))}"
+
+
+def _of_point(front: Front, trial: FrozenTrial) -> Iterator[list[str]]:
+    study, about = front.study, trial.user_attrs
+    place = "on the front" if any(trial.number == t.number for t in front.points) else "not on the front"
+    yield [
+        f"**{_kind(trial)}**, {place} · [open in the explorer](/explorer/{study.name}#trial={trial.number})"
+    ]
+    layers = _layers(study, trial)
+    recipe = json.loads(_run(study, trial).user_attrs["recipe"])
+    yield [f"`{drawn(recipe['student'])}`"]
+    if layers:
+        yield [
+            "| layer | bits of its input | weights left | bits of a weight |",
+            "| --- | --- | --- | --- |",
+            *(f"| {layer.name} | {_input(layer)} | {_left(layer)} | {_weights(layer)} |" for layer in layers),
+        ]
+    yield list(_scores(about["validation"], about["test"]))
+    yield list(_costs(front.cost(trial), about.get("synthesis", [])))
+
+
+def _kind(trial: FrozenTrial) -> str:
+    about = trial.user_attrs
+    if about.get("role") == "point":
+        return f"Epoch {about['epoch']} of run {about['parent']}"
+    begun = (
+        f", which went on from trial {about['starts_from']}" if about.get("starts_from") is not None else ""
+    )
+    epoch = f", ended after epoch {about['epoch']}" if "epoch" in about else ""
+    return f"Training run {trial.number}{begun}{epoch}"
+
+
+def drawn(student: Mapping[str, Any]) -> str:
+    """Return a student's architecture as a line.
+
+    >>> drawn({"family": "cicada-v1", "hidden": 16, "hidden_2": 0, "input_clip": 0})
+    '18x14 → dense 16 → dense 1'
+    """
+    parts = ["18x14"]
+    if student.get("input_clip"):
+        parts.append(f"clip {student['input_clip']}")
+    if student["family"] == "cicada-v2":
+        kernel = f"{student['kernel']}x{student['kernel']}"
+        parts.append(f"conv {student['filters']} of {kernel}, stride {student['stride']}")
+    parts += [f"dense {student[name]}" for name in ("hidden", "hidden_2") if student.get(name)]
+    return " → ".join([*parts, "dense 1"])
+
+
+def _run(study: Study, trial: FrozenTrial) -> FrozenTrial:
+    return study.trials()[int(trial.user_attrs.get("parent", trial.number))]
+
+
+def _layers(study: Study, trial: FrozenTrial) -> list[Layer]:
+    """Return a student's layers where they are saved; a note waits for nothing else."""
+    file = home.students_folder(study.name) / trial.user_attrs["student"] / NETWORK
+    try:
+        return layers_of(QuantizedNetwork.load(file)) if file.exists() else []
+    except DataError:
+        return []
+
+
+def _input(layer: Layer) -> str:
+    alive = layer.input_bits[layer.input_bits > 0]
+    if not alive.size:
+        return "none"
+    return f"{alive.mean():.1f} ({alive.min()} to {alive.max()}), {alive.size} of {layer.input_bits.size}"
+
+
+def _left(layer: Layer) -> str:
+    return f"{(layer.weight_bits > 0).sum():,} of {layer.weight_bits.size:,}"
+
+
+def _weights(layer: Layer) -> str:
+    alive = layer.weight_bits[layer.weight_bits > 0]
+    return f"{alive.mean():.1f} ({alive.min()} to {alive.max()})" if alive.size else "none"
+
+
+def _scores(validation: Mapping[str, Any], test: Mapping[str, Any]) -> Iterator[str]:
+    yield f"| AUC | validation | test (68 %) | test at {test['rate_khz']:g} kHz |"
+    yield "| --- | --- | --- | --- |"
+    intervals = test.get("intervals", {})
+    rows = [("mean", validation["mean_auc"], test["mean_auc"], test["mean_efficiency"], "mean_auc")]
+    rows += [(n, validation["auc"][n], test["auc"][n], test["efficiency"][n], n) for n in test["auc"]]
+    for name, seen, unseen, efficiency, key in rows:
+        low_high = intervals.get(key)
+        span = f" ({low_high[0]:.4f} to {low_high[1]:.4f})" if low_high else ""
+        yield f"| {plain(name)} | {seen:.4f} | {unseen:.4f}{span} | {efficiency:.3f} |"
+
+
+def _costs(cost: Mapping[str, Any], synthesis: list[Mapping[str, Any]]) -> Iterator[str]:
+    yield "| cost by | LUT | FF | DSP | ns |"
+    yield "| --- | --- | --- | --- | --- |"
+    sources = {"estimate": {**cost, **cost.get("estimated", {})}}
+    if cost["source"] == "calibrated":
+        sources["calibrated"] = dict(cost)
+    for name, by in sources.items():
+        yield f"| {name} | {by['lut']:,.0f} | {by['ff']:,} | {by['dsp']:g} | {by['latency_ns']:g} |"
+    for said in synthesis:
+        tool = plain(f"{said['tool']} {said['version']}, {said['stage']}")
+        yield f"| {tool} | {said['lut']:,} | {said['ff']:,} | {said['dsp']} | |"
+
+
+def _constraints(study: Study) -> str:
+    kept = [
+        f"{plain(name)} {'at most' if bound.max is not None else 'at least'}"
+        f" {bound.max if bound.max is not None else bound.min:g}"
+        for name, bound in study.file.constraints.items()
+    ]
+    return ", ".join(kept) or "none"
+
+
+def plain(text: str) -> str:
+    """Return `text` so that Markdown, and HTML in it, show it as it is."""
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+def _noted(front: Front) -> list[FrozenTrial]:
+    trials = front.study.trials()
+    first = {trial.number for trial in front.points}
+    others = [trial for trial in reversed(trials) if trial.number not in first and trial.state.is_finished()]
+    return [*front.points, *others][:MOST_NOTES]
+
+
+def _note(trial_id: int | None, text: str) -> dict[str, Any]:
+    return {note_ver_key(trial_id): 0, **split_body(text, trial_id)}

@@ -1,0 +1,220 @@
+"""A study's storage as the Optuna dashboard should see it.
+
+Notes, figures and artifacts are not written to the database: they are made from what is there when
+somebody looks, so they are never stale and cost a running study nothing while nobody does. That
+dashboard reads constraints where Optuna 4 kept them; here they stand there, too.
+"""
+
+import copy
+import threading
+import time
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import sqlalchemy as sa
+from optuna.storages import RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.study._frozen import FrozenStudy
+from optuna.trial import FrozenTrial, TrialState
+
+from sweep.errors import StudyError
+from sweep.schema import CANDIDATES, JOBS
+from sweep.study import STUDY_FILE, Study, load
+from sweep.synthesis.jobs import DONE
+
+#: The key where the Optuna dashboard looks for constraints, and what all of its own keys begin with.
+CONSTRAINTS, DASHBOARD = "constraints", "dashboard:"
+#: Notes and figures are made again at most once in this many seconds, and in so many times as long as
+#: it took: watching a running study takes at most this share of one core.
+PAUSE, SHARE = 10.0, 0.01
+
+Annotate = Callable[[Study], dict[str, Any]]
+Artifacts = Callable[[int, FrozenTrial], dict[str, str]]
+
+
+@dataclass
+class _Annotations:
+    """What a study's notes and figures were made from, and when the next ones may be made."""
+
+    state: object = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+    not_before: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class StudyView(_CachedStorage):
+    """All studies of a database with up-to-date trials; `annotated` adds what that dashboard shows."""
+
+    def __init__(self, storage: RDBStorage) -> None:
+        super().__init__(storage)
+        self._synthesized: dict[int, set[tuple[object, ...]]] = {}
+        self._opened: dict[str, tuple[str, Study]] = {}
+
+    @property
+    def engine(self) -> sa.Engine:
+        return self._backend.engine
+
+    def study(self, name: str) -> Study:
+        """Return a study as it is now; StudyError where there is none, or it is not one of sweep's."""
+        try:
+            text = self.get_study_user_attrs(self.get_study_id_from_name(name)).get(STUDY_FILE, "")
+        except KeyError:
+            text = ""
+        known = self._opened.get(name)
+        if known is None or known[0] != text:
+            known = self._opened[name] = (text, load(cast(RDBStorage, self), name))
+        return known[1]
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        return sorted(super().get_all_studies(), key=lambda study: study._study_id)
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        trials = super().get_all_trials(study_id, deepcopy=False, states=states)
+        if self._reread(study_id):
+            trials = super().get_all_trials(study_id, deepcopy=False, states=states)
+        return copy.deepcopy(trials) if deepcopy else trials
+
+    def synthesized(self, study_id: int) -> frozenset[tuple[object, ...]]:
+        """Return which finished syntheses the trials last read of a study hold."""
+        return frozenset(self._synthesized.get(study_id, ()))
+
+    def _reread(self, study_id: int) -> bool:
+        """Read the trials again that synthesis wrote to since; the cache takes them for finished."""
+        columns = (CANDIDATES.c.trial_id, JOBS.c.id, JOBS.c.attempt, JOBS.c.outcome, JOBS.c.seconds)
+        with self.engine.connect() as connection:
+            rows = connection.execute(
+                sa.select(*columns)
+                .join(JOBS, CANDIDATES.c.job_id == JOBS.c.id)
+                .where(CANDIDATES.c.study_id == study_id, JOBS.c.state == DONE)
+            )
+            found = {tuple(row) for row in rows}
+        new = found - self._synthesized.get(study_id, set())
+        for trial_id in {cast(int, row[0]) for row in new}:
+            trial = self._backend.get_trial(trial_id)
+            with self._lock:
+                self._add_trials_to_cache(study_id, [trial])
+        self._synthesized[study_id] = found
+        return bool(new)
+
+
+class AnnotatedView(StudyView):
+    """The storage that the Optuna dashboard is given."""
+
+    def __init__(self, view: StudyView, annotate: Annotate, artifacts: Artifacts) -> None:
+        super().__init__(view._backend)
+        self.view = view
+        self.annotate, self.artifacts = annotate, artifacts
+        self._annotations: dict[int, _Annotations] = {}
+        self._shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        studies = self.view.get_all_studies()
+        for study in studies:
+            study.system_attrs = _LazyAttributes(study.system_attrs, self._maker(study))
+        return studies
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        study = next(s for s in self.view.get_all_studies() if s._study_id == study_id)
+        return dict(_LazyAttributes(study.system_attrs, self._maker(study)).items())
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        trials = self.view.get_all_trials(study_id, deepcopy=False, states=states)
+        shown = [self._as_shown(study_id, trial) for trial in trials]
+        return copy.deepcopy(shown) if deepcopy else shown
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        places = self.view._trial_id_to_study_id_and_number
+        if trial_id not in places:
+            for study in self.view.get_all_studies():
+                self.view.get_all_trials(study._study_id, deepcopy=False)
+        study_id, _ = places[trial_id]
+        return self._as_shown(study_id, self.view.get_trial(trial_id))
+
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        return self.get_trial(trial_id)._system_attrs
+
+    def _as_shown(self, study_id: int, trial: FrozenTrial) -> FrozenTrial:
+        known = self._shown.get(trial._trial_id)
+        if known is not None and known[0] is trial:
+            return known[1]
+        shown = copy.copy(trial)
+        more: dict[str, Any] = dict(self.artifacts(study_id, trial))
+        if trial.constraints:
+            more[CONSTRAINTS] = list(trial.constraints.values())
+        shown._system_attrs = {**trial._system_attrs, **more}
+        self._shown[trial._trial_id] = (trial, shown)
+        return shown
+
+    def _maker(self, study: FrozenStudy) -> Callable[[], dict[str, Any]]:
+        return lambda: self._annotated(study)
+
+    def _annotated(self, frozen: FrozenStudy) -> dict[str, Any]:
+        """Return the notes and figures of a study, made again if it has changed since."""
+        known = self._annotations.setdefault(frozen._study_id, _Annotations())
+        with known.lock:
+            if time.monotonic() < known.not_before:
+                return known.attributes
+            started = time.monotonic()
+            try:
+                study = self.view.study(frozen.study_name)
+            except StudyError:  # a study of another program
+                return {}
+            trials = study.trials()
+            state = (
+                len(trials),
+                sum(trial.state.is_finished() for trial in trials),
+                self.view.synthesized(frozen._study_id),
+                frozen.user_attrs.get(STUDY_FILE),
+            )
+            if state != known.state:
+                known.attributes, known.state = self.annotate(study), state
+            took = time.monotonic() - started
+            known.not_before = time.monotonic() + max(PAUSE, took / SHARE)
+            return known.attributes
+
+
+class _LazyAttributes(dict[str, Any]):
+    """A study's system attributes; what the dashboard keeps among them is made when it looks there.
+
+    A list of all studies reads the attributes of each of them, but none of these.
+    """
+
+    def __init__(self, plain: dict[str, Any], make: Callable[[], dict[str, Any]]) -> None:
+        super().__init__(plain)
+        self._make: Callable[[], dict[str, Any]] | None = make
+
+    def _fill(self) -> None:
+        if self._make is not None:
+            make, self._make = self._make, None
+            written = set(self.keys())
+            for key, value in make().items():
+                # A note that somebody wrote stays, in one piece.
+                before, is_note, _ = key.rpartition("note_")
+                if key not in written and not (is_note and f"{before}note_ver" in written):
+                    super().__setitem__(key, value)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if key.startswith(DASHBOARD):
+            self._fill()
+        return super().get(key, default)
+
+    def __contains__(self, key: object) -> bool:
+        self._fill()
+        return super().__contains__(key)
+
+    def __getitem__(self, key: str) -> Any:
+        self._fill()
+        return super().__getitem__(key)
+
+    def __iter__(self) -> Iterator[str]:
+        self._fill()
+        return super().__iter__()
+
+    def items(self) -> Any:
+        self._fill()
+        return super().items()
