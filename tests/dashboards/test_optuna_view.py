@@ -1,0 +1,224 @@
+"""What the Optuna dashboard is shown: constraints, notes, figures, artifacts; and nothing is written."""
+
+import io
+import json
+import sqlite3
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna_dashboard import _note
+from optuna_dashboard._custom_plot_data import SYSTEM_ATTR_MAX_LENGTH, get_plotly_graph_objects
+
+from dashboards.optuna_view import notes
+from dashboards.optuna_view.app import feasible_front
+from dashboards.optuna_view.artifacts import DerivedArtifacts, artifacts_of
+from dashboards.optuna_view.notes import annotations, drawn, plain
+from dashboards.optuna_view.storage import AnnotatedView, StudyView
+from dashboards.study_figures import hypervolume_curve
+from sweep.front import front_of
+from sweep.study import Study
+from sweep.synthesis.jobs import Candidate, Jobs
+from sweep.synthesis.result import Outcome, StageResult, Verdict
+from tests.dashboards.conftest import NASTY, SIGNAL, Example
+
+Copied = tuple[Study, StudyView]
+
+
+@pytest.fixture
+def shown(view: StudyView) -> AnnotatedView:
+    return AnnotatedView(view, annotations, artifacts_of)
+
+
+def contents(home: Path) -> list[str]:
+    """Return all that a study's database holds."""
+    with sqlite3.connect(home / "sweep.db") as connection:
+        return list(connection.iterdump())
+
+
+def synthesize(study: Study, number: int, lut: int = 777) -> None:
+    """Let a tool have counted `lut` LUTs for a trial's student, as a synthesis worker writes it."""
+    trial, file = study.trials()[number], study.file
+    jobs = Jobs(study.storage.engine, "tester")
+    candidate = Candidate(study.id, trial._trial_id, number, "named", trial.user_attrs["test"])
+    jobs.add(candidate, trial.user_attrs["design"], file.target, "folder", trial.user_attrs["cost"])
+    job = jobs.claim(study.id)
+    assert job is not None
+    said = StageResult("yosys", "0.70", "synthesized", file.hardware.part, lut=lut, ff=5, dsp=0, bram=0.0)
+    assert jobs.finish(job, Verdict(Outcome.OK, (), (said,)), {}, 1.0)
+
+
+# ---- constraints --------------------------------------------------------------------------------
+
+
+def test_constraints_stand_where_the_dashboard_looks(shown: AnnotatedView, view: StudyView) -> None:
+    for trial, seen in zip(view.get_all_trials(1), shown.get_all_trials(1), strict=True):
+        assert seen._system_attrs.get("constraints", []) == list(trial.constraints.values())
+        assert seen.values == trial.values
+        assert shown.get_trial(trial._trial_id)._system_attrs == seen._system_attrs
+
+
+def test_best_trials_keep_their_constraints() -> None:
+    def trial(
+        auc: float, lut: float, excess: float = -1.0, state: TrialState = TrialState.COMPLETE
+    ) -> FrozenTrial:
+        values = [auc, lut] if state == TrialState.COMPLETE else None
+        return create_trial(values=values, constraints={"latency_ns": excess}, state=state)
+
+    good = [trial(0.9, 100.0), trial(0.8, 50.0), trial(0.9, 100.0)]
+    others = [trial(0.99, 1.0, excess=0.1), trial(0.7, 60.0), trial(0, 0, state=TrialState.FAIL)]
+    directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
+    assert feasible_front([*others, *good], directions) in ([*good[:2]], [*good], [*good[1:]])
+    assert feasible_front(others[:1], directions) == []
+
+
+# ---- what is written later ----------------------------------------------------------------------
+
+
+def test_what_synthesis_says_later_is_seen(copied: Copied, example: Example) -> None:
+    study, view = copied
+    number = example.points[0]
+    assert "synthesis" not in view.study("looked-at").trials()[number].user_attrs
+    synthesize(study, number)
+    seen = view.study("looked-at").trials()[number].user_attrs["synthesis"]
+    assert [said["lut"] for said in seen] == [777]
+    shown = AnnotatedView(view, annotations, artifacts_of)
+    note = _note.get_note_from_system_attrs(
+        shown.get_study_system_attrs(study.id), study.trials()[number]._trial_id
+    )
+    assert "| yosys 0\\.70, synthesized | 777 | 5 | 0 | |" in note["body"]
+
+
+# ---- notes and figures --------------------------------------------------------------------------
+
+
+def test_every_trial_and_the_study_carry_a_note(shown: AnnotatedView, example: Example) -> None:
+    attributes = shown.get_study_system_attrs(1)
+    trials = shown.get_all_trials(1)
+    bodies = {t.number: _note.get_note_from_system_attrs(attributes, t._trial_id)["body"] for t in trials}
+    for trial in trials:
+        body = bodies[trial.number]
+        if trial.number in example.points:
+            about = trial.user_attrs
+            assert f"Epoch {about['epoch']} of run {about['parent']}" in body
+            low, high = about["test"]["intervals"]["mean_auc"]
+            assert f"{about['test']['mean_auc']:.4f} ({low:.4f} to {high:.4f})" in body
+            assert f"| estimate | {about['cost']['lut']:,.0f} |" in body
+            assert "18x14 → clip 64 → conv 2 of 3x3, stride 2 → dense" in body
+            assert "| conv |" in body
+        else:
+            assert "No student came of it: died of" in body
+    assert "(/explorer/looked-at)" in _note.get_note_from_system_attrs(attributes, None)["body"]
+    assert all(len(v) <= SYSTEM_ATTR_MAX_LENGTH for v in attributes.values() if isinstance(v, str))
+
+
+def test_figures_say_what_the_study_says(shown: AnnotatedView, view: StudyView) -> None:
+    figures = {
+        name: json.loads(text)
+        for name, text in get_plotly_graph_objects(shown.get_study_system_attrs(1)).items()
+    }
+    assert set(figures) == {"sweep-front", "sweep-hypervolume", "sweep-estimates", "sweep-importance"}
+    front = front_of(view.study("looked-at"))
+    (curve,) = figures["sweep-hypervolume"]["data"]
+    assert curve["y"][-1] == pytest.approx(front.hypervolume)
+    assert curve["x"][-1] == pytest.approx(60 / 3600, abs=1e-5)
+    assert sum(len(json.dumps(figure)) for figure in figures.values()) < 50_000
+
+
+def test_hypervolume_grows_run_by_run(view: StudyView) -> None:
+    front = front_of(view.study("looked-at"))
+    hours, volumes = hypervolume_curve(front)
+    assert hours == pytest.approx([30 / 3600, 60 / 3600])
+    assert (np.diff(volumes) >= 0).all()
+    assert volumes[-1] == pytest.approx(front.hypervolume)
+
+
+def test_looking_writes_nothing(shown: AnnotatedView, example: Example) -> None:
+    before = contents(example.home)
+    for study in shown.get_all_studies():
+        assert study.system_attrs.items()
+    shown.get_all_trials(1)
+    assert contents(example.home) == before
+
+
+def test_a_list_of_studies_makes_no_notes(view: StudyView) -> None:
+    def annotate(study: Study) -> dict[str, str]:
+        raise AssertionError("nobody looked")
+
+    for study in AnnotatedView(view, annotate, artifacts_of).get_all_studies():
+        assert study.system_attrs.get("preferential:study", False) is False
+
+
+def test_notes_are_made_again_only_when_the_study_changed(copied: Copied, example: Example) -> None:
+    study, view = copied
+    made = []
+    shown = AnnotatedView(view, lambda s: made.append(s) or {"dashboard:x": len(made)}, artifacts_of)  # type: ignore[func-returns-value]
+
+    def look() -> object:
+        for known in shown._annotations.values():
+            known.not_before = 0.0
+        return shown.get_study_system_attrs(study.id)["dashboard:x"]
+
+    assert [look(), look()] == [1, 1]
+    synthesize(study, example.points[0])
+    assert [look(), look()] == [2, 2]
+
+
+def test_what_somebody_wrote_stays(copied: Copied, example: Example) -> None:
+    study, view = copied
+    shown = AnnotatedView(view, annotations, artifacts_of)
+    trial_id = study.trials()[example.points[0]]._trial_id
+    ours = _note.get_note_from_system_attrs(shown.get_study_system_attrs(study.id), trial_id)
+    _note.save_note_with_version(shown, study.id, trial_id, ours["version"] + 1, "mine")
+    assert (
+        _note.get_note_from_system_attrs(shown.get_study_system_attrs(study.id), trial_id)["body"] == "mine"
+    )
+
+
+def test_more_trials_than_notes(view: StudyView, example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notes, "MOST_NOTES", 3)
+    front = front_of(view.study("looked-at"))
+    noted = notes._noted(front)
+    assert len(noted) == 3
+    assert noted[: len(front.points)] == front.points[:3], "those of the front come first"
+
+
+def test_markdown_shows_text_as_it_is() -> None:
+    assert "<" not in plain(NASTY).replace("\\<", "")
+    assert plain(SIGNAL) == "\\<b\\>jets\\</b\\>"
+    assert plain("a|b") == "a\\|b"
+
+
+def test_an_architecture_is_a_line() -> None:
+    student = {"family": "cicada-v2", "filters": 4, "kernel": 2, "stride": 2, "hidden": 16, "hidden_2": 8}
+    assert drawn(student) == "18x14 → conv 4 of 2x2, stride 2 → dense 16 → dense 8 → dense 1"
+
+
+# ---- artifacts ----------------------------------------------------------------------------------
+
+
+def test_artifacts_are_made_when_asked_for(view: StudyView, example: Example, tmp_path: Path) -> None:
+    from optuna.artifacts import FileSystemArtifactStore
+    from optuna.artifacts.exceptions import ArtifactNotFound
+
+    store = DerivedArtifacts(view, FileSystemArtifactStore(str(tmp_path)))
+    trial = view.study("looked-at").trials()[example.points[0]]
+    offered = [json.loads(text) for text in artifacts_of(1, trial).values()]
+    kinds = {about["filename"].partition("-")[2].partition("-")[2]: about for about in offered}
+    assert set(kinds) == {"roc.svg", "bitwidths.svg", "student.zip"}
+    for about in offered:
+        assert store.open_reader(about["artifact_id"]).read(2) in (b"<?", b"PK")
+        store.remove(about["artifact_id"])
+    with zipfile.ZipFile(
+        io.BytesIO(store.open_reader(kinds["student.zip"]["artifact_id"]).read())
+    ) as archive:
+        names = {Path(name).name for name in archive.namelist()}
+    assert names == {"student.keras", "network.npz", "adder_graph.json.gz", "student.json"}
+    store.write("aa", io.BytesIO(b"stored"))
+    assert store.open_reader("aa").read() == b"stored"
+    with pytest.raises(ArtifactNotFound):
+        store.open_reader("bb")
+    assert [path.name for path in tmp_path.iterdir()] == ["aa"]
