@@ -120,9 +120,8 @@ def test_no_other_site_may_read_or_frame_what_is_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "expected"),
-    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("127.9.9.9", True)]
-    + [("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("fpga.cern.ch", False), ("", False)],
+    ("hosts", "expected"),
+    [("127.0.0.1 localhost ::1 127.9.9.9", True), ("0.0.0.0 :: 10.0.0.1 fpga.cern.ch", False)],
 )
-def test_what_only_this_machine_reaches(host: str, expected: bool) -> None:
-    assert is_loopback(host) is expected
+def test_what_only_this_machine_reaches(hosts: str, expected: bool) -> None:
+    assert {is_loopback(host) for host in hosts.split()} == {expected}

@@ -96,8 +96,8 @@ function readAddress() {
     const value = wanted.get(id);
     if (value !== null && [...$(id).options].some((option) => option.value === value)) $(id).value = value;
   }
-  const trial = wanted.get("trial");
-  return trial === null ? null : Number(trial);
+  const trial = Number(wanted.get("trial") ?? NaN);
+  return data.trial.includes(trial) ? trial : null;
 }
 
 function writeAddress() {
@@ -172,6 +172,7 @@ function drawFront() {
   traces.push(points(groups.front, "front", { color: colour("front"), size: 9, line: { color: colour("card"), width: 1 } }, errors(groups.front, y)));
   traces.push(...references(), ...marks(x, y));
   // A logarithm knows no zero, and some costs are: no DSP is the best that can be.
+  $("intervals").disabled = !Object.values(data.scores).some((split) => split.intervals[$("score").value]);
   const positive = x.every((value) => value === null || value > 0);
   $("log").disabled = !positive;
   const narrow = $("front").clientWidth < 600;
