@@ -14,8 +14,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import keras
 
-from dashboards.student import NETWORK
 from objectives.schemes import hgq
+from objectives.students.network_file import NETWORK, write_network
 
 
 def describe(folder: Path) -> None:
@@ -25,7 +25,7 @@ def describe(folder: Path) -> None:
     if network.digest() != recorded:
         raise SystemExit(f"{folder}: student.keras is not the design that was measured")
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".network-") as temporary:
-        network.save(Path(temporary) / NETWORK)
+        write_network(Path(temporary) / NETWORK, network)
         os.replace(Path(temporary) / NETWORK, folder / NETWORK)
 
 

@@ -23,11 +23,12 @@ from objectives.costs.layers import lut_by_layer
 from objectives.costs.rtl import load_logic
 from objectives.data.config import DatasetConfig, PythiaSource
 from objectives.data.dataset import Part, load_dataset, pythia_folder
-from objectives.errors import DataError
+from objectives.errors import StudentError
 from objectives.measurement import all_events, split_outputs
 from objectives.scores import BUNCH_RATE_KHZ, roc
 from objectives.students.layers import Layer, layers_of
 from objectives.students.network import QuantizedNetwork
+from objectives.students.network_file import NETWORK, read_network
 from sweep import home
 from sweep.errors import StudyError
 from sweep.study import Study
@@ -36,8 +37,6 @@ from sweep.study_file import StudyFile
 Split = Literal["validation", "test"]
 Value = TypeVar("Value")
 
-#: The quantized network of a student, in its folder.
-NETWORK = "network.npz"
 #: Bins of a score distribution; scores are from 0 to below 256.
 BINS = np.arange(0, 257, 2)
 #: Points of a drawn ROC curve, which may have as many as there are events.
@@ -186,7 +185,7 @@ def part_of(file: StudyFile, split: Split) -> Part:
 def _network(folder: Path) -> QuantizedNetwork:
     if not (folder / NETWORK).exists():
         _describe(folder)
-    return QuantizedNetwork.load(folder / NETWORK)
+    return read_network(folder / NETWORK)
 
 
 def _describe(folder: Path) -> None:
@@ -195,10 +194,10 @@ def _describe(folder: Path) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     except subprocess.TimeoutExpired:
-        raise DataError(f"{folder}: its layers could not be read within {PATIENCE} s") from None
+        raise StudentError(f"{folder}: its layers could not be read within {PATIENCE} s") from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise DataError(f"{folder}: its layers could not be read ({last})")
+        raise StudentError(f"{folder}: its layers could not be read ({last})")
 
 
 class _Kept(Generic[Value]):

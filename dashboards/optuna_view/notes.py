@@ -11,11 +11,10 @@ from optuna_dashboard._custom_plot_data import SYSTEM_ATTR_PLOT_DATA, split_plot
 from optuna_dashboard._note import note_ver_key, split_body
 
 from dashboards.front_figure import front_figure
-from dashboards.student import NETWORK
 from dashboards.study_figures import estimates_figure, hypervolume_figure, importance_figure
-from objectives.errors import DataError
+from objectives.errors import StudentError
 from objectives.students.layers import Layer, layers_of
-from objectives.students.network import QuantizedNetwork
+from objectives.students.network_file import NETWORK, read_network
 from sweep import home
 from sweep.front import Front, front_of
 from sweep.study import Study
@@ -145,8 +144,8 @@ def _layers(study: Study, trial: FrozenTrial) -> list[Layer]:
     """Return a student's layers where they are saved; a note waits for nothing else."""
     file = home.students_folder(study.name) / trial.user_attrs["student"] / NETWORK
     try:
-        return layers_of(QuantizedNetwork.load(file)) if file.exists() else []
-    except DataError:
+        return layers_of(read_network(file)) if file.exists() else []
+    except StudentError:
         return []
 
 

@@ -11,10 +11,11 @@ import pytest
 from dashboards import student as students
 from dashboards.optuna_view.artifacts import artifacts_of
 from dashboards.optuna_view.storage import StudyView
-from dashboards.student import NETWORK, Student
+from dashboards.student import Student
 from dashboards.student_figures import bits_figure, roc_figure
-from objectives.errors import DataError
+from objectives.errors import StudentError
 from objectives.scores import BUNCH_RATE_KHZ
+from objectives.students.network_file import NETWORK
 from sweep.errors import StudyError
 from sweep.study import Study
 from tests.dashboards.conftest import FILE, SIGNAL, Example
@@ -90,7 +91,7 @@ def test_a_network_is_saved_beside_no_other_design(copied: Copied, example: Exam
     with pytest.raises(SystemExit, match="not the design that was measured"):
         describe(one.folder)
     assert not (one.folder / NETWORK).exists()
-    with pytest.raises(DataError, match="could not be read"):
+    with pytest.raises(StudentError, match="could not be read"):
         students._describe(one.folder / "missing")
 
 

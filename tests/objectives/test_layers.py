@@ -1,22 +1,19 @@
-"""A student layer by layer: its bits, what each layer costs, and its file."""
-
-from pathlib import Path
+"""A student layer by layer: its bits, and what each layer costs."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from objectives.costs.adder_graph import compile_adder_graph
 from objectives.costs.config import Hardware
 from objectives.costs.layers import lut_by_layer
-from objectives.errors import DataError
 from objectives.quantization import Quantization
 from objectives.schemes import hgq
 from objectives.students.architecture import Architecture
 from objectives.students.layers import layers_of
 from objectives.students.network import Convolve, Dense, Flatten, Quantize, QuantizedNetwork, Relu
-from tests.objectives.students import events, student
+from tests.objectives.students import student
 
 ARCHITECTURES = [
     Architecture(filters=2, kernel=3, stride=2, hidden=3, hidden_2=3, input_clip=64),
@@ -74,38 +71,3 @@ def test_bits_of_a_weight_are_those_between_its_highest_and_lowest(whole: int, e
     network = QuantizedNetwork((1,), (Dense(kernel, np.zeros(1)),))
     expected = len(bin(abs(whole)).rstrip("0")) - 2 if whole else 0
     assert layers_of(network)[0].weight_bits.tolist() == [[expected]]
-
-
-# ---- the file -----------------------------------------------------------------------------------
-
-
-def test_a_saved_network_is_the_same_student(network: QuantizedNetwork, tmp_path: Path) -> None:
-    network.save(tmp_path / "network.npz")
-    loaded = QuantizedNetwork.load(tmp_path / "network.npz")
-    assert loaded.digest() == network.digest()
-    regions = events(1)
-    assert (loaded.predict(regions) == network.predict(regions)).all()
-
-
-@settings(max_examples=30)
-@given(st.binary(max_size=200))
-def test_any_other_file_is_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    file = tmp_path_factory.mktemp("network") / "network.npz"
-    file.write_bytes(content)
-    with pytest.raises(DataError, match="not a student's network"):
-        QuantizedNetwork.load(file)
-
-
-def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "network.npz", about=np.array([print], object))
-    with pytest.raises(DataError):
-        QuantizedNetwork.load(tmp_path / "network.npz")
-
-
-def test_a_damaged_file_is_refused(network: QuantizedNetwork, tmp_path: Path) -> None:
-    file = tmp_path / "network.npz"
-    network.save(file)
-    content = file.read_bytes()
-    file.write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError):
-        QuantizedNetwork.load(file)
