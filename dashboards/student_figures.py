@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from dashboards.palette import BITS, SERIES
@@ -56,7 +57,8 @@ def bits_figure(layers: Sequence[Layer], title: str) -> bytes:
             for axes, bits, what in zip(row, (side_by_side(layer), layer.weight_bits), _WHAT, strict=True):
                 image = axes.imshow(bits, cmap=BITS, vmin=0, aspect="auto", interpolation="nearest")
                 axes.set_title(f"{layer.name}: {what}", fontsize=9)
-                figure.colorbar(image, ax=axes, label="bits")
+                axes.locator_params(integer=True, min_n_ticks=1)
+                figure.colorbar(image, ax=axes, label="bits", ticks=MaxNLocator(integer=True))
         figure.suptitle(_plain(title), fontsize=10)
         return _svg(figure)
 

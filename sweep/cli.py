@@ -60,6 +60,17 @@ ReferenceOption = Annotated[
         " may be given again.",
     ),
 ]
+
+
+class FigureFormat(StrEnum):
+    """Kinds of files for figures."""
+
+    pdf = "pdf"
+    png = "png"
+    svg = "svg"
+    html = "html"
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -510,6 +521,38 @@ def dashboard(
         pass
     finally:
         server.close()
+
+
+@app.command()
+def report(
+    study: StudyName,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The .html file to write.")],
+    storage: StorageOption = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write the study's figures there, too, a file each.")
+    ] = None,
+    figure_format: Annotated[
+        FigureFormat,
+        typer.Option("--format", help="Of --figures; all but html need kaleido and Chrome."),
+    ] = FigureFormat.pdf,
+) -> None:
+    """Write a study as one HTML file that can be mailed: question, data, method, front, synthesis, choice."""
+    from dashboards.report.report import write_figures, write_report
+    from sweep.display import Display
+    from sweep.front import front_of
+    from sweep.messages import Working
+
+    known = front_of(_open_study(study, storage))
+    with Display(Console(stderr=True), 0, 0) as display:
+        write_report(
+            known,
+            output,
+            progress=lambda what, done, total: display.show(Working("preparation", None, what, done, total)),
+        )
+    print(output)
+    if figures is not None:
+        for path in write_figures(known, figures, figure_format.value):
+            print(path)
 
 
 @data_app.command("inspect")

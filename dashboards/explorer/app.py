@@ -5,7 +5,7 @@ import gzip
 import json
 import mimetypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -38,9 +38,13 @@ POLICY = (
 
 @dataclass
 class Explorer:
-    """What the explorer knows of the studies in a storage, made again only when a study has changed."""
+    """What the explorer knows of the studies in a storage, made again only when a study has changed.
+
+    `references` are students of no study to draw beside a study's points, by the study's name.
+    """
 
     view: StudyView
+    references: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     _points: dict[str, tuple[object, bytes, str]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -64,7 +68,8 @@ class Explorer:
             state = (finished, study.file.model_dump_json(), frozenset(self.view.synthesized(study.id)))
             known = self._points.get(name)
             if known is None or known[0] != state:
-                text = json.dumps(points_of(front_of(study)), allow_nan=False, separators=(",", ":"))
+                found = points_of(front_of(study), self.references.get(name, ()))
+                text = json.dumps(found, allow_nan=False, separators=(",", ":"))
                 body = gzip.compress(text.encode(), 4)
                 known = self._points[name] = (state, body, f'"{sha256(body).hexdigest()[:16]}"')
             return known[1], known[2]

@@ -25,8 +25,10 @@ AXES = (
 ESTIMATED = "estimated (adder graph)"
 
 
-def points_of(front: Front) -> dict[str, Any]:
+def points_of(front: Front, references: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """Return the study's points by column, its front, parameters, runs and what else the page needs.
+
+    `references` are students of no study, as `sweep front --json` has them.
 
     `cost.current` are the costs that the front was chosen by, calibrated where calibration is in
     force, `cost.estimated` those of the adder graph alone, and `cost.TOOL` what a tool counted.
@@ -54,14 +56,10 @@ def points_of(front: Front) -> dict[str, Any]:
         "cost": _costs(front, trials),
         "cost_source": _source(front),
         "params": _params(trials),
-        "references": references_of(front),
+        "references": [
+            {key: one[key] for key in ("name", "cost", "validation", "test")} for one in references
+        ],
     }
-
-
-def references_of(front: Front) -> list[dict[str, Any]]:
-    """Return the reference students that the front's contract names, if it does."""
-    found = front.as_json().get("references", [])
-    return list(found)
 
 
 def _scores(trials: Sequence[FrozenTrial], split: str, signals: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,101 @@
+"""The report: whole, alone in its file, every name as text; its figures as files."""
+
+import copy
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboards.optuna_view.storage import StudyView
+from dashboards.report.report import report_html, write_figures, write_report
+from sweep.errors import StudyError
+from sweep.front import front_of
+from sweep.storage import open_storage
+from sweep.study import create_or_resume, load
+from sweep.study_file import parse_study
+from tests.dashboards.conftest import FILE, NASTY, SIGNAL, Example, chromium
+from tests.dashboards.test_optuna_view import synthesize
+
+
+def outside_scripts(html: str) -> str:
+    return re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def reported(example: Example, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The report of a copy of the example, in which a tool has counted a student's LUTs."""
+    copied = tmp_path_factory.mktemp("reported") / "home"
+    shutil.copytree(example.home, copied)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWEEP_HOME", str(copied))
+        study = load(open_storage(f"sqlite:///{copied / 'sweep.db'}"), "looked-at")
+        synthesize(study, example.points[0], lut=777)
+        study = load(study.storage, "looked-at")  # finished trials are read once
+        known = front_of(study)
+        reference = {**known.as_json()["points"][0], "name": NASTY}
+        html = report_html(known, [reference])
+        study.storage.engine.dispose()
+        return html
+
+
+def test_it_says_what_a_meeting_asks(reported: str, example: Example) -> None:
+    for title in ("Question", "Data", "Method", "Front", "Comparison with references", "Synthesis"):
+        assert f"<h2>{title}</h2>" in reported
+    text = outside_scripts(reported)
+    assert "<td>777</td>" in text
+    assert "yosys 0.70, synthesized" in text
+    assert f"Trial {example.points[0]}: named" in text
+    assert f"sweep export looked-at {example.points[0]}" in text
+    assert text.count("data:image/svg+xml") == 2
+    assert "training.beta.final" in text
+    assert "study: looked-at" in text
+
+
+def test_names_are_text(reported: str) -> None:
+    text = outside_scripts(reported)
+    assert "<img src=x" not in text
+    assert "&lt;img src=x" in text
+    assert SIGNAL not in text
+    assert reported.count("hacked()</script>") == 0
+
+
+def test_it_is_alone_in_its_file(reported: str) -> None:
+    assert not re.search(r"<(script|img|link)[^>]+(src|href)=\"(?!data:)", reported)
+    assert "default-src 'none'" in reported
+
+
+@pytest.mark.parametrize("name", ["report.txt", "report", "missing/report.html"])
+def test_what_cannot_be_written_is_an_error_of_one_line(view: StudyView, tmp_path: Path, name: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        write_report(front_of(view.study("looked-at")), tmp_path / name)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_study_without_students_has_no_report(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path / 'sweep.db'}")
+    study, _ = create_or_resume(storage, parse_study(copy.deepcopy(FILE), tmp_path / "x.yaml"))
+    with pytest.raises(StudyError, match="no measured student yet"):
+        write_report(front_of(study), tmp_path / "report.html")
+    storage.engine.dispose()
+
+
+def test_figures_as_files(view: StudyView, tmp_path: Path) -> None:
+    pytest.importorskip("kaleido", reason="kaleido is not installed")
+    chromium()
+    written = write_figures(front_of(view.study("looked-at")), tmp_path / "figures", "html")
+    assert [path.name for path in written] == [
+        f"looked-at-{name}.html" for name in ("front", "hypervolume", "estimates", "importance")
+    ]
+
+
+def test_a_browser_draws_it(reported: str, page: Any, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(reported)
+    page.page.goto((tmp_path / "report.html").as_uri())
+    page.page.wait_for_selector("#figure-importance .main-svg")
+    assert page.page.locator(".js-plotly-plot").count() == 4
+    assert page.page.locator("img").count() == 2
+    assert all(page.page.eval_on_selector_all("img", "all => all.map((one) => one.naturalWidth > 0)"))
+    page.problems[:] = [problem for problem in page.problems if "file://" not in problem]
