@@ -10,9 +10,7 @@ from sweep.front import Front
 from sweep.references import Reference
 
 
-def front_figure(
-    front: Front, references: Sequence[Reference] = (), *, most: int | None = None
-) -> go.Figure:
+def front_figure(front: Front, references: Sequence[Reference] = (), *, most: int | None = None) -> go.Figure:
     """Return the first score objective against the first cost objective, costs on a log axis.
 
     Of the points that are not on the front, at most `most` are drawn, evenly chosen. References are

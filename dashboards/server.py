@@ -1,9 +1,10 @@
 """`sweep dashboard`: the Optuna dashboard and the explorer, in one server."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import waitress
@@ -14,6 +15,7 @@ from dashboards.guard import guarded, is_loopback, names_of_this_machine
 from dashboards.optuna_view.app import optuna_app
 from dashboards.optuna_view.storage import StudyView
 from sweep.errors import StorageError
+from sweep.references import Reference
 from sweep.storage import open_storage
 from sweep.study_file import load_study_file
 
@@ -39,9 +41,16 @@ class Server:
         self.waitress.close()
 
 
-def make_app(view: StudyView, names: Iterable[str] = (), *, read_only: bool = False) -> "WSGIApplication":
+def make_app(
+    view: StudyView,
+    references: Mapping[str, Sequence[Reference]],
+    names: Iterable[str] = (),
+    *,
+    read_only: bool = False,
+) -> "WSGIApplication":
     """Return both dashboards as one application, behind the guard."""
-    explorer, optuna_dashboard = explorer_app(Explorer(view)), optuna_app(view)
+    explorer = explorer_app(Explorer(view, references))
+    optuna_dashboard = optuna_app(view, references)
 
     def dispatch(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
@@ -53,10 +62,17 @@ def make_app(view: StudyView, names: Iterable[str] = (), *, read_only: bool = Fa
 
 
 def listen(
-    url: str, host: str = "127.0.0.1", port: int = 8080, *, public: bool = False, read_only: bool = False
+    url: str,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    *,
+    references: Mapping[str, Sequence[Reference]] = MappingProxyType({}),
+    public: bool = False,
+    read_only: bool = False,
 ) -> Server:
     """Open the storage at `url` and listen on `host`; port 0 takes any that is free.
 
+    `references` are drawn beside the fronts of the studies that they are given for, by name.
     Raises StorageError for a storage that cannot be opened, or an address that cannot be had;
     without `public` that is any which other machines reach.
     """
@@ -67,7 +83,7 @@ def listen(
         )
     view = StudyView(open_storage(url, create=False))
     logging.getLogger("waitress").setLevel(logging.ERROR)
-    app = make_app(view, names_of_this_machine(host), read_only=read_only)
+    app = make_app(view, references, names_of_this_machine(host), read_only=read_only)
     try:
         server = waitress.create_server(app, host=host, port=port, threads=THREADS, ident=None)
     except OSError as error:

@@ -496,14 +496,23 @@ def dashboard(
         bool, typer.Option("--public", help="Allow a --host that other machines reach. There is no login.")
     ] = False,
     read_only: Annotated[bool, typer.Option("--read-only", help="Refuse every change.")] = False,
+    reference: ReferenceOption = None,
 ) -> None:
     """Open the Optuna dashboard and the explorer of the front in one server, until Ctrl-C.
 
     Notes and artifacts can be added there, nothing else of a study can be changed.
     """
     from dashboards.server import listen, pages
+    from sweep.errors import StudyError
 
-    server = listen(storage or home.default_storage(), host, port, public=public, read_only=read_only)
+    references = {}
+    if reference:
+        if study is None:
+            raise StudyError("--reference is measured on the events of a study; name the STUDY")
+        opened = _open_study(study, storage)
+        references[opened.name] = _measure_references(opened, reference)
+    url = storage or home.default_storage()
+    server = listen(url, host, port, references=references, public=public, read_only=read_only)
     console = Console(stderr=True)
     try:
         for name, address in pages(server, study).items():
@@ -535,6 +544,7 @@ def report(
         FigureFormat,
         typer.Option("--format", help="Of --figures; all but html need kaleido and Chrome."),
     ] = FigureFormat.pdf,
+    reference: ReferenceOption = None,
 ) -> None:
     """Write a study as one HTML file that can be mailed: question, data, method, front, synthesis, choice."""
     from dashboards.report.report import write_figures, write_report
@@ -542,16 +552,18 @@ def report(
     from sweep.front import front_of
     from sweep.messages import Working
 
-    known = front_of(_open_study(study, storage))
+    opened = _open_study(study, storage)
+    known, references = front_of(opened), _measure_references(opened, reference)
     with Display(Console(stderr=True), 0, 0) as display:
         write_report(
             known,
             output,
+            references,
             progress=lambda what, done, total: display.show(Working("preparation", None, what, done, total)),
         )
     print(output)
     if figures is not None:
-        for path in write_figures(known, figures, figure_format.value):
+        for path in write_figures(known, figures, figure_format.value, references):
             print(path)
 
 

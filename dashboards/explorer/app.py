@@ -20,6 +20,7 @@ from dashboards.optuna_view.storage import StudyView
 from dashboards.student import Split, Student
 from objectives.errors import CicadaError
 from sweep.front import Front, front_of
+from sweep.references import Reference
 from sweep.study import STUDY_FILE
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Explorer:
     """
 
     view: StudyView
-    references: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    references: Mapping[str, Sequence[Reference]] = field(default_factory=dict)
     _points: dict[str, tuple[object, bytes, str]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

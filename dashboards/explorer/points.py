@@ -7,6 +7,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from sweep.front import Front
+from sweep.references import Reference
 
 #: Costs that can be an axis.
 AXES = (
@@ -25,10 +26,10 @@ AXES = (
 ESTIMATED = "estimated (adder graph)"
 
 
-def points_of(front: Front, references: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def points_of(front: Front, references: Sequence[Reference] = ()) -> dict[str, Any]:
     """Return the study's points by column, its front, parameters, runs and what else the page needs.
 
-    `references` are students of no study, as `sweep front --json` has them.
+    `references` are students of no study, to be drawn beside its points.
 
     `cost.current` are the costs that the front was chosen by, calibrated where calibration is in
     force, `cost.estimated` those of the adder graph alone, and `cost.TOOL` what a tool counted.
@@ -57,7 +58,7 @@ def points_of(front: Front, references: Sequence[Mapping[str, Any]] = ()) -> dic
         "cost_source": _source(front),
         "params": _params(trials),
         "references": [
-            {key: one[key] for key in ("name", "cost", "validation", "test")} for one in references
+            {"name": r.name, "cost": r.cost, "validation": r.validation, "test": r.test} for r in references
         ],
     }
 

@@ -1,6 +1,7 @@
 """The Optuna dashboard, given a view of the storage in which there is more to see."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import moocore
@@ -15,19 +16,20 @@ from dashboards.optuna_view.artifacts import DerivedArtifacts, artifacts_of
 from dashboards.optuna_view.notes import annotations
 from dashboards.optuna_view.storage import AnnotatedView, StudyView
 from sweep import home
+from sweep.references import Reference
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 
-def optuna_app(view: StudyView) -> "WSGIApplication":
-    """Return the Optuna dashboard of all studies in `view`."""
+def optuna_app(view: StudyView, references: Mapping[str, Sequence[Reference]]) -> "WSGIApplication":
+    """Return the Optuna dashboard of all studies in `view`, with references by study."""
     folder = home.artifacts_folder()
     folder.mkdir(parents=True, exist_ok=True)
     # It asks for the trials that are the best of a study, and knows no constraints.
     _app.get_pareto_front_trials = feasible_front
     store = DerivedArtifacts(view, FileSystemArtifactStore(str(folder)))
-    shown = AnnotatedView(view, annotations, artifacts_of)
+    shown = AnnotatedView(view, partial(annotations, references=references), artifacts_of)
     app: WSGIApplication = optuna_dashboard.wsgi(shown, artifact_store=store)
     return app
 

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import plotly.graph_objects as go
@@ -17,6 +18,7 @@ from objectives.students.layers import Layer, layers_of
 from objectives.students.network_file import NETWORK, read_network
 from sweep import home
 from sweep.front import Front, front_of
+from sweep.references import Reference
 from sweep.study import Study
 
 #: Trials that carry a note. The dashboard looks through all notes for each of its trials: 10,000 of
@@ -27,25 +29,30 @@ MOST_POINTS = 400
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>&~$^:@])")
 
 
-def annotations(study: Study) -> dict[str, Any]:
-    """Return the system attributes by which the dashboard knows a study's notes and figures."""
+def annotations(
+    study: Study, references: Mapping[str, Sequence[Reference]] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Return the system attributes by which the dashboard knows a study's notes and figures.
+
+    `references` are drawn beside the fronts of the studies that they are given for, by name.
+    """
     front = front_of(study)
     found = _note(None, study_note(front))
     for trial in _noted(front):
         found |= _note(trial._trial_id, trial_note(front, trial))
-    for name, figure in study_figures(front).items():
+    for name, figure in study_figures(front, references.get(study.name, ())).items():
         # Its template says nothing that the dashboard does not, and is longer than the rest.
         text = figure.update_layout(template=None).to_json()
         found |= split_plot_data(text, f"{SYSTEM_ATTR_PLOT_DATA}{name}:")
     return found
 
 
-def study_figures(front: Front) -> dict[str, go.Figure]:
+def study_figures(front: Front, references: Sequence[Reference] = ()) -> dict[str, go.Figure]:
     """Return the figures of a study that has points, by their names in the dashboard."""
     if not front.costs:
         return {}
     return {
-        "sweep-front": front_figure(front, most=MOST_POINTS),
+        "sweep-front": front_figure(front, references, most=MOST_POINTS),
         "sweep-hypervolume": hypervolume_figure(front.study),
         "sweep-estimates": estimates_figure(front.study),
         "sweep-importance": importance_figure(front.study),

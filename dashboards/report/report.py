@@ -27,6 +27,7 @@ from objectives.errors import CicadaError
 from objectives.progress import Progress, silent
 from sweep.errors import StudyError
 from sweep.front import Front
+from sweep.references import Reference
 from sweep.status import status_of
 from sweep.synthesis.jobs import Jobs
 from sweep.worker_name import worker_name
@@ -35,8 +36,6 @@ from sweep.worker_name import worker_name
 MOST_SHOWN = 8
 #: Rows of the table of the front.
 MOST_ROWS = 60
-
-Reference = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def write_report(
             temporary.unlink()
 
 
-def write_figures(front: Front, folder: Path, kind: str) -> list[Path]:
+def write_figures(front: Front, folder: Path, kind: str, references: Sequence[Reference] = ()) -> list[Path]:
     """Write the figures of a report as files of a kind (pdf, png, svg or html); return their paths."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +87,7 @@ def write_figures(front: Front, folder: Path, kind: str) -> list[Path]:
             f"{folder}: cannot be made ({error.strerror}); give a folder in one of yours"
         ) from error
     written = []
-    for name, figure in _figures(front).items():
+    for name, figure in _figures(front, references).items():
         write_figure(figure, folder / f"{front.study.name}-{name}.{kind}")
         written.append(folder / f"{front.study.name}-{name}.{kind}")
     return written
@@ -120,7 +119,7 @@ def report_html(front: Front, references: Sequence[Reference] = (), progress: Pr
         chosen=_chosen(front, progress),
         # Scripts that Plotly writes; names in them are escaped as JSON within HTML.
         plotly=get_plotlyjs(),
-        figures={name: _embedded(figure, name) for name, figure in _figures(front).items()},
+        figures={name: _embedded(figure, name) for name, figure in _figures(front, references).items()},
         versions=_versions(front),
         study_file=yaml.safe_dump(json.loads(file.model_dump_json(exclude_defaults=True)), sort_keys=False),
     )
@@ -131,10 +130,10 @@ def _cause(problem: str) -> str:
     return re.sub(r" in epoch \d+", "", problem.partition(":")[0])
 
 
-def _figures(front: Front) -> dict[str, go.Figure]:
+def _figures(front: Front, references: Sequence[Reference]) -> dict[str, go.Figure]:
     study = front.study
     return {
-        "front": front_figure(front),
+        "front": front_figure(front, references),
         "hypervolume": hypervolume_figure(study, front),
         "estimates": estimates_figure(study),
         "importance": importance_figure(study),

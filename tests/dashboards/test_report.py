@@ -12,6 +12,7 @@ from dashboards.optuna_view.storage import StudyView
 from dashboards.report.report import report_html, write_figures, write_report
 from sweep.errors import StudyError
 from sweep.front import front_of
+from sweep.references import Reference
 from sweep.storage import open_storage
 from sweep.study import create_or_resume, load
 from sweep.study_file import parse_study
@@ -34,7 +35,9 @@ def reported(example: Example, tmp_path_factory: pytest.TempPathFactory) -> str:
         synthesize(study, example.points[0], lut=777)
         study = load(study.storage, "looked-at")  # finished trials are read once
         known = front_of(study)
-        reference = {**known.as_json()["points"][0], "name": NASTY}
+        point = known.as_json()["points"][0]
+        scores = {split: point[split] for split in ("validation", "test")}
+        reference = Reference(NASTY, copied, "design", **scores, cost=point["cost"], folder=copied)
         html = report_html(known, [reference])
         study.storage.engine.dispose()
         return html
