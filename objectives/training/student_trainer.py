@@ -39,6 +39,15 @@ class StudentTrainer(Protocol):
     def load(self, state: State) -> None:
         """Put the student back to a `state`."""
 
+    def optimizer_state(self) -> State | None:
+        """Return a copy of every variable of the optimizer.
+
+        None where training draws random numbers that are kept nowhere: a run cannot be gone on with.
+        """
+
+    def load_optimizer(self, state: State) -> None:
+        """Put the optimizer back to a state."""
+
     def adopt(self, network: QuantizedNetwork, exposure_fraction: float) -> State:
         """Return the variables of a student that computes what `network` does; the model then has them.
 

@@ -129,6 +129,15 @@ class Trainer:
         hgq.adopt(self.model, network, sample)
         return self.state()
 
+    def optimizer_state(self) -> State:
+        """Return a copy of every variable of the optimizer."""
+        return [np.array(v) for v in self.optimizer.variables]
+
+    def load_optimizer(self, state: State) -> None:
+        """Put the optimizer back to a state."""
+        for variable, value in zip(self.optimizer.variables, state, strict=True):
+            variable.assign(value)
+
     def calibrate(self) -> int:
         """Set the bitwidths that all training events need; return the EBOPs."""
         parts = tf.constant(len(self._all_events) // FORWARD_BATCH)

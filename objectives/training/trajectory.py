@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from objectives.errors import TrainingError
 from objectives.recipe import Recipe
 from objectives.training import schedule
+from objectives.training.checkpoint import Checkpoint
 from objectives.training.graphs import State
 from objectives.training.order import epoch_order
 from objectives.training.student_trainer import StudentTrainer
@@ -65,20 +66,29 @@ def run_trajectory(
     on_epoch: Callable[[int, float, Mapping[str, float], int], None] | None = None,
     last_epoch: int | None = None,
     parent: State | None = None,
+    resume: Checkpoint | None = None,
+    between_epochs: Callable[[int, Callable[[], Checkpoint | None]], None] | None = None,
 ) -> Trajectory:
     """Train `recipe` from `seed` and keep the non-dominated epochs; stop after `last_epoch`, if given.
 
-    Starts from the student `parent` where there is one. `on_epoch` is called with (epoch, loss,
-    scores, EBOPs). A student whose validation scores have been all equal for `DEAD_AFTER` epochs, or
-    are at the end, is dead, and the run ends. Raises TrainingError when loss or scores stop being
-    finite.
+    Starts from the student `parent` where there is one, or goes on after `resume`: the rest is the same,
+    bit for bit. `on_epoch` is called with (epoch, loss, scores, EBOPs); `between_epochs` after each epoch
+    with (epochs done, what makes a checkpoint), and may raise to leave the run there. A student whose
+    validation scores have been all equal for `DEAD_AFTER` epochs, or are at the end, is dead, and the run
+    ends. Raises TrainingError when loss or scores stop being finite.
     """
     training = recipe.training
     trainer.start(recipe.quantization, seed, parent)
     front: list[Snapshot] = []
     newcomer: Snapshot | None = None
     constant_since: int | None = None
-    for epoch in range(training.epochs):
+    done = 0
+    if resume is not None:
+        trainer.load(resume.model)
+        trainer.load_optimizer(resume.optimizer)
+        front, newcomer, constant_since = list(resume.front), resume.newcomer, resume.constant_since
+        done = resume.epochs
+    for epoch in range(done, training.epochs):
         beta = schedule.beta(training.beta, epoch, training.epochs) if trainer.anneals else 0.0
         order = epoch_order(
             trainer.data.zero_bias,
@@ -96,19 +106,40 @@ def run_trajectory(
         if outputs.min() == outputs.max():
             newcomer = None
             constant_since = epoch if constant_since is None else constant_since
-            if epoch + 1 - constant_since == DEAD_AFTER or epoch == last_epoch:
+            if epoch + 1 - constant_since == DEAD_AFTER:
                 break
-            continue
-        constant_since = None
-        scores = judge(outputs)
-        if on_epoch is not None:
-            on_epoch(epoch, loss, scores, ebops)
-        newcomer = Snapshot(epoch, beta, loss, tuple(scores.values()), ebops, trainer.state())
-        if not any(kept.dominates(newcomer) for kept in front):
-            front = [kept for kept in front if not newcomer.dominates(kept)] + [newcomer]
+        else:
+            constant_since = None
+            scores = judge(outputs)
+            if on_epoch is not None:
+                on_epoch(epoch, loss, scores, ebops)
+            newcomer = Snapshot(epoch, beta, loss, tuple(scores.values()), ebops, trainer.state())
+            if not any(kept.dominates(newcomer) for kept in front):
+                front = [kept for kept in front if not newcomer.dominates(kept)] + [newcomer]
         if epoch == last_epoch:
             break
+        if between_epochs is not None:
+            between_epochs(epoch + 1, _checkpoint(trainer, epoch + 1, front, newcomer, constant_since))
     return Trajectory(_by_ebops(front), newcomer, constant_since)
+
+
+def _checkpoint(
+    trainer: StudentTrainer,
+    epochs: int,
+    front: list[Snapshot],
+    newcomer: Snapshot | None,
+    constant_since: int | None,
+) -> Callable[[], Checkpoint | None]:
+    """Return what makes a checkpoint: copying every variable is not worth it after each epoch."""
+    kept = list(front)
+
+    def make() -> Checkpoint | None:
+        optimizer = trainer.optimizer_state()
+        if optimizer is None:
+            return None
+        return Checkpoint(epochs, trainer.state(), optimizer, kept, newcomer, constant_since)
+
+    return make
 
 
 def _by_ebops(snapshots: list[Snapshot]) -> list[Snapshot]:

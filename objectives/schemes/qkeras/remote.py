@@ -128,6 +128,13 @@ class RemoteTrainer:
         """Put the student back to a `state`."""
         self._ask("load", arrays=numbered(state))
 
+    def optimizer_state(self) -> None:
+        """Return None: where dropout stands in its random numbers, the child alone knows."""
+
+    def load_optimizer(self, state: State) -> None:
+        """Raise StudentError: no such state was ever given away."""
+        raise StudentError("a run of the scheme qkeras cannot be gone on with; it starts from its beginning")
+
     def adopt(self, network: QuantizedNetwork, exposure_fraction: float) -> State:
         """Raise StudentError: bitwidths that are given cannot be another student's."""
         raise StudentError("a student of the scheme qkeras cannot start from another one")
