@@ -149,6 +149,47 @@ def _run(file: Any, study: str, url: str, workers: int | None, console: Console)
 
 
 @app.command()
+def worker(
+    study: StudyName,
+    storage: StorageOption = None,
+    max_trials: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="End after N runs.  [default: no limit]")
+    ] = None,
+    idle_exit: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="End after so long without work.  [default: when all runs are done]",
+        ),
+    ] = None,
+    run_seconds: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Fail a run that trains longer.")
+    ] = None,
+    memory_gib: Annotated[
+        float | None, typer.Option(min=0, metavar="GIB", help="Fail a run that takes more memory.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads to train with.")] = 1,
+    launch: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Work on a study that is there, until its budget is spent: one of any number of equal workers.
+
+    On SIGTERM it ends its epoch, keeps what it has, hands its run back, and exits with 0. Killed, it
+    loses a minute of training: whoever is alive goes on with its run.
+    """
+    from sweep.display import Display
+    from sweep.worker.here import work_here
+    from sweep.worker.runs import Limits
+    from sweep.worker.worker import Options
+
+    options = Options(max_trials, idle_exit, Limits(run_seconds, memory_gib), launch)
+    url = storage or home.default_storage()
+    with Display(Console(), 0, 0) as display:
+        opened, ended = work_here(url, _name_of(study), options, threads, display)
+    print(f"{ended} runs of {opened.name} ended here")
+
+
+@app.command()
 def status(study: StudyName, storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """Show how far a study is: runs, points, front, and what went wrong."""
     from sweep.status import status_of
@@ -675,7 +716,7 @@ def _open_study(name: str, storage: str | None, *, with_file: bool = False, writ
     from sweep.study import load, resume
     from sweep.study_file import load_study_file
 
-    file = load_study_file(Path(name)) if name.endswith((".yaml", ".yml")) else None
+    file = load_study_file(Path(name)) if _is_file(name) else None
     database = open_storage(storage or home.default_storage(), create=False)
     study = load(database, file.study if file else name)
     return resume(study, file, write=write) if file and with_file else study
@@ -711,6 +752,15 @@ def _preparation() -> Iterator[tuple[Progress, Console]]:
             display.show(Working("preparation", None, what, done, total))
 
         yield progress, console
+def _is_file(study: str) -> bool:
+    return study.endswith((".yaml", ".yml"))
+
+
+def _name_of(study: str) -> str:
+    """Return the name of a study, or of that of a study file."""
+    from sweep.study_file import load_study_file
+
+    return load_study_file(Path(study)).study if _is_file(study) else study
 
 
 def _print_json(content: Any) -> None:

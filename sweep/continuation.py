@@ -8,22 +8,23 @@ fraction of its own. In the words of evolution: inherited weights, mutated train
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
-import moocore
 import numpy as np
-from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
 from objectives.recipe import Recipe
-from objectives.training.graphs import State
-from objectives.training.student_trainer import StudentTrainer
-from sweep import home, records
+from sweep import home
 from sweep.errors import StudyError
+from sweep.history import STARTS_FROM, History
 from sweep.search_space import SearchSpace
 from sweep.start import START_DESIGN, start_network
 from sweep.study import Study
+
+if TYPE_CHECKING:  # what takes seconds to import, and is not needed to choose
+    from objectives.training.graphs import State
+    from objectives.training.student_trainer import StudentTrainer
 
 #: Beta of a continued run in units of its parent's, log-uniform: where the ramp starts and ends.
 FIRST_BETA = (0.1, 1.0)
@@ -34,8 +35,6 @@ WARM_UP = 0.2
 UNCOMPILED = 0.25
 #: What is drawn anew; all else is the parent's, for it decides the graph or is decided by the parent.
 DRAWN = ("training.learning_rate", "training.restarts", "training.exposure_fraction")
-#: User attribute of a run: the number of the point that it goes on from.
-STARTS_FROM = "starts_from"
 
 
 @dataclass(frozen=True)
@@ -58,22 +57,20 @@ class Continuation:
 
 
 def choose_parent(
-    study: Study, space: SearchSpace, is_compiled: Callable[[Recipe], bool], rng: np.random.Generator
+    history: History, space: SearchSpace, is_compiled: Callable[[Recipe], bool], rng: np.random.Generator
 ) -> Continuation | None:
     """Choose a point of the present front to go on from; None while there is none.
 
     The more often a point has been a parent the less likely it is, so that all have their turn.
     """
-    points = _front(study)
+    points = history.front()
     if not points:
         return None
-    trials = study.trials()
-    runs = [trials[point.user_attrs.get("parent", point.number)] for point in points]
+    runs = [history.trial(point.user_attrs.get("parent", point.number)) for point in points]
     recipes = [Recipe.model_validate_json(run.user_attrs["recipe"]) for run in runs]
-    children = [t.user_attrs[STARTS_FROM] for t in trials if STARTS_FROM in t.user_attrs]
     weights = np.array(
         [
-            (1.0 if is_compiled(recipe) else UNCOMPILED) / (1 + children.count(point.number))
+            (1.0 if is_compiled(recipe) else UNCOMPILED) / (1 + history.children[point.number])
             for point, recipe in zip(points, recipes, strict=True)
         ]
     )
@@ -84,7 +81,7 @@ def choose_parent(
     return Continuation(points[chosen], params, first, last)
 
 
-def parent_state(study: Study, run: Mapping[str, Any], trainer: StudentTrainer) -> State | None:
+def parent_state(study: Study, run: Mapping[str, Any], trainer: "StudentTrainer") -> "State | None":
     """Return the variables of the student that a run goes on from, by the run's user attributes.
 
     None for a run that starts anew, of a study that starts from no student. `trainer` has the run's
@@ -105,7 +102,7 @@ def parent_state(study: Study, run: Mapping[str, Any], trainer: StudentTrainer) 
         ) from error
 
 
-def _start_state(study: Study, run: Mapping[str, Any], trainer: StudentTrainer) -> State | None:
+def _start_state(study: Study, run: Mapping[str, Any], trainer: "StudentTrainer") -> "State | None":
     """Return the variables of the student that a study starts from, None when it starts from none."""
     network = start_network(study)
     if network is None:
@@ -116,30 +113,6 @@ def _start_state(study: Study, run: Mapping[str, Any], trainer: StudentTrainer) 
         )
     fraction = Recipe.model_validate_json(run["recipe"]).training.exposure_fraction
     return trainer.adopt(network, fraction)
-
-
-def _front(study: Study) -> list[FrozenTrial]:
-    """Return the non-dominated points, as they were told; feasible ones where there are any."""
-    points = list(study.points())
-    feasible = [
-        p
-        for p in points
-        if all(
-            value <= 0
-            for value in records.constraint_values(
-                study.file.constraints, p.user_attrs["validation"], p.user_attrs["cost"]
-            ).values()
-        )
-    ]
-    points = feasible or points
-    return (
-        [points[i] for i in np.flatnonzero(moocore.is_nondominated(_losses(study, points)))] if points else []
-    )
-
-
-def _losses(study: Study, points: list[FrozenTrial]) -> NDArray[np.float64]:
-    signs = [-1.0 if direction == "maximize" else 1.0 for direction in study.file.directions]
-    return np.array([point.values for point in points]) * signs
 
 
 def _ramp(beta: float, space: SearchSpace, rng: np.random.Generator) -> tuple[float, float]:

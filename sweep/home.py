@@ -42,6 +42,16 @@ def students_folder(study: str) -> Path:
     return home() / "studies" / study / "students"
 
 
+def checkpoint_file(study: str, run: int) -> Path:
+    """Where the training of a run is kept while it is under way."""
+    return home() / "studies" / study / "checkpoints" / f"{run}.npz"
+
+
+def logs_folder(study: str) -> Path:
+    """What workers of a study print."""
+    return home() / "studies" / study / "logs"
+
+
 def synthesis_folder(study: str) -> Path:
     """Running syntheses of a study, a folder each."""
     return home() / "studies" / study / "synthesis"

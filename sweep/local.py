@@ -1,17 +1,15 @@
 """Run a study on this machine until its budget is spent: prepare, start workers, watch them."""
 
-import queue as queues
 import time
-from multiprocessing.process import BaseProcess
-from multiprocessing.queues import Queue
-from pathlib import Path
+from collections.abc import Iterable
+from multiprocessing.connection import wait
 
 from objectives.errors import CicadaError
 from sweep import home
 from sweep.display import Display
 from sweep.errors import StudyError
 from sweep.messages import Message, Noticed, RunEnded, WorkerEnded
-from sweep.processes import SPAWN, start_preparation, start_worker
+from sweep.processes import Child, start_preparation, start_worker
 from sweep.slots import Slots
 from sweep.start import start_network
 from sweep.study import Study
@@ -19,39 +17,45 @@ from sweep.worker_name import is_dead, worker_name
 
 #: A worker that dies without a word is replaced; this many times in all.
 MAX_REPLACEMENTS = 3
-#: Seconds that workers have to hand back their runs when the user stops a study.
-GRACE = 20.0
+#: Seconds that workers have to end their epoch and hand back their runs when the user stops a study.
+GRACE = 25.0
 
 
 def run_here(study: Study, url: str, workers: int, display: Display) -> None:
     """Work on `study` with `workers` processes until its budget is spent.
 
-    Raises StudyError when workers stop with an error, and KeyboardInterrupt when the user does.
+    Raises StudyError when workers stop with an error, or were told to stop before the study was done,
+    and KeyboardInterrupt when the user stops them.
     """
     start_network(study)  # refuses what no run could start from
     slots = Slots(study.storage.engine, study.id, worker_name())
     release_dead(slots)
-    messages: Queue[Message] = SPAWN.Queue()
-    logs = home.students_folder(study.name).parent / "logs"
+    logs = home.logs_folder(study.name)
     try:
         logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StudyError(
             f"{logs}: cannot be made ({error.strerror}); set SWEEP_HOME to a folder of yours"
         ) from error
-    _wait_for_preparation(study, workers, messages, logs, display)
-    remaining = study.file.budget.trials - slots.done()
-    started = {
-        p.pid: p
+    if study.file.simulation is None:
+        prepare_here(study, workers, display)
+    remaining = max(study.file.budget.trials - slots.done(), 1)
+    children = [
+        start_worker(url, study.name, f"worker-{number}", logs / f"worker-{number}.log")
         for number in range(min(workers, remaining))
-        if (p := start_worker(url, study.name, f"worker-{number}", messages, logs / f"worker-{number}.log"))
-    }
+    ]
     try:
-        _watch(study, url, started, slots, messages, logs, display)
+        told_to_stop = _watch(study, url, children, slots, display)
     except BaseException:
-        _stop(list(started.values()))
+        _stop(children)
         release_dead(slots)
         raise
+    done = slots.done()
+    if told_to_stop and done < study.file.budget.trials:
+        raise StudyError(
+            f"workers were told to stop with {done} of {study.file.budget.trials} runs done;"
+            " the same command goes on where this was"
+        )
 
 
 def release_dead(slots: Slots) -> None:
@@ -61,80 +65,76 @@ def release_dead(slots: Slots) -> None:
             slots.release_of(worker)
 
 
-def _wait_for_preparation(
-    study: Study, cores: int, messages: "Queue[Message]", logs: Path, display: Display
-) -> None:
-    process = start_preparation(study.file, cores, messages, logs / "preparation.log")
+def prepare_here(study: Study, cores: int, display: Display) -> None:
+    """Make what all workers of a study share, its dataset and its teacher, unless they are there."""
+    log = home.logs_folder(study.name) / "preparation.log"
+    child = start_preparation(study.file, cores, log)
     try:
         while True:
-            try:
-                message = messages.get(timeout=0.5)
-            except queues.Empty:
-                if process.is_alive():
-                    continue
-                raise StudyError(
-                    f"preparing data and teacher ended with exit code {process.exitcode};"
-                    f" {logs / 'preparation.log'} says why"
-                ) from None
+            message = _next(child)
+            if message is None:
+                child.process.join()
+                code = child.process.exitcode
+                raise StudyError(f"preparing data and teacher ended with exit code {code}; {log} says why")
             if isinstance(message, WorkerEnded):
                 if message.error:
                     raise CicadaError(message.error)
-                process.join()
+                child.process.join()
                 return
             display.show(message)
     finally:
-        _stop([process])
+        _stop([child])
 
 
-def _watch(
-    study: Study,
-    url: str,
-    processes: dict[int | None, BaseProcess],
-    slots: Slots,
-    messages: "Queue[Message]",
-    logs: Path,
-    display: Display,
-) -> None:
-    replaced = 0
-    while processes:
-        try:
-            message = messages.get(timeout=0.5)
-        except queues.Empty:
-            message = None
-        if message is not None:
-            display.show(message)
-            if isinstance(message, WorkerEnded) and message.error:
-                raise StudyError(f"worker {message.worker}: {message.error}")
-            if isinstance(message, RunEnded):
-                display.advance(slots.done())
-            continue
-        for pid, process in list(processes.items()):
-            if process.is_alive():
+def _next(child: Child) -> Message | None:
+    """Return the next message of a child; None when it has ended, or was killed in the middle of one."""
+    try:
+        return child.messages.recv()
+    except (EOFError, OSError):
+        return None
+
+
+def _watch(study: Study, url: str, children: list[Child], slots: Slots, display: Display) -> bool:
+    """Show what workers say until all have ended; tell whether one was told to stop."""
+    replaced, told_to_stop = 0, False
+    while children:
+        by_pipe = {child.messages: child for child in children}
+        for pipe in wait(by_pipe):
+            child = by_pipe[pipe]  # type: ignore[index]
+            message = _next(child)
+            if message is not None:
+                display.show(message)
+                if isinstance(message, WorkerEnded) and message.error:
+                    raise StudyError(f"worker {message.worker}: {message.error}")
+                if isinstance(message, RunEnded):
+                    display.advance(slots.done())
                 continue
-            del processes[pid]
-            if process.exitcode == 0:
+            children.remove(child)
+            child.process.join()
+            code, name = child.process.exitcode, child.process.name
+            if code == 0:
+                told_to_stop |= slots.done() < study.file.budget.trials
                 continue
             release_dead(slots)
             replaced += 1
-            log = logs / f"{process.name}.log"
             if replaced > MAX_REPLACEMENTS:
-                raise StudyError(
-                    f"{process.name} ended with exit code {process.exitcode} again; {log} says why"
-                )
-            display.show(
-                Noticed(process.name, f"ended with exit code {process.exitcode} ({log}); another one goes on")
-            )
-            new = start_worker(url, study.name, process.name, messages, log)
-            processes[new.pid] = new
+                raise StudyError(f"{name} ended with exit code {code} again; {child.log} says why")
+            display.show(Noticed(name, f"ended with exit code {code} ({child.log}); another one goes on"))
+            children.append(start_worker(url, study.name, name, child.log))
+    return told_to_stop
 
 
-def _stop(processes: list[BaseProcess]) -> None:
-    for process in processes:
-        if process.is_alive():
-            process.terminate()
+def _stop(children: Iterable[Child]) -> None:
+    children = list(children)
+    for child in children:
+        if child.process.is_alive():
+            child.process.terminate()
     end = time.monotonic() + GRACE
-    for process in processes:
-        process.join(max(end - time.monotonic(), 0.1))
-        if process.is_alive():
-            process.kill()
-            process.join()
+    for child in children:
+        while child.process.is_alive() and time.monotonic() < end:
+            if child.messages.poll(0.1) and _next(child) is None:  # or it could wait for a reader
+                child.process.join(max(end - time.monotonic(), 0.1))
+        if child.process.is_alive():
+            child.process.kill()
+        child.process.join()
+        child.messages.close()

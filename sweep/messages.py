@@ -1,5 +1,6 @@
 """What a worker tells the process that started it, to be shown."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -54,3 +55,4 @@ class WorkerEnded:
 
 
 Message = Working | PointFound | RunEnded | Noticed | WorkerEnded
+Tell = Callable[[Message], None]

@@ -1,49 +1,68 @@
 """Child processes of a local run: one that prepares data and teacher, and the workers.
 
 Each is a spawned interpreter of its own, so that thread counts can be set before TensorFlow starts,
-and writes what libraries print to a log file. What it has to say to the user comes through a queue.
+and writes what libraries print to a log file. What it has to say to the user comes through a pipe of its
+own: one that is killed in the middle of a word silences nobody else.
 """
 
 import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from multiprocessing.queues import Queue
 from pathlib import Path
 
 from objectives.errors import CicadaError
 from sweep import home, qkeras_environment
-from sweep.messages import Message, Noticed, WorkerEnded, Working
+from sweep.messages import Message, Noticed, Tell, WorkerEnded, Working
 from sweep.study_file import StudyFile
 from sweep.worker_name import worker_name
 
 SPAWN = get_context("spawn")
+#: Seconds between two looks of a worker at whether its parent is alive.
+LOOK_AT_PARENT = 1.0
 
 
-def start_preparation(file: StudyFile, processes: int, queue: "Queue[Message]", log: Path) -> BaseProcess:
+@dataclass(frozen=True)
+class Child:
+    """A child process, the end of its pipe that is read here, and its log."""
+
+    process: BaseProcess
+    messages: "Connection[None, Message]"
+    log: Path
+
+
+def start_preparation(file: StudyFile, processes: int, log: Path) -> Child:
     """Start the process that makes dataset and teacher, with all `processes` cores."""
-    return _start(_prepare, "preparation", processes, queue, log, file.model_dump_json())
+    return _start(_prepare, "preparation", processes, log, file.model_dump_json())
 
 
-def start_worker(url: str, study: str, name: str, queue: "Queue[Message]", log: Path) -> BaseProcess:
+def start_worker(url: str, study: str, name: str, log: Path) -> Child:
     """Start a worker on one core."""
-    return _start(_work, name, 1, queue, log, url, study)
+    return _start(_work, name, 1, log, url, study)
 
 
-def _start(
-    target: Callable[..., None], name: str, threads: int, queue: "Queue[Message]", log: Path, *args: object
-) -> BaseProcess:
+def _start(target: Callable[..., None], name: str, threads: int, log: Path, *args: object) -> Child:
     log.parent.mkdir(parents=True, exist_ok=True)
-    process = SPAWN.Process(target=_child, args=(target, threads, queue, log, args), name=name)
+    ours, theirs = SPAWN.Pipe(duplex=False)
+    process = SPAWN.Process(target=_child, args=(target, threads, theirs, log, args), name=name)
     process.start()
-    return process
+    theirs.close()  # so that the end of the process is the end of the pipe
+    return Child(process, ours, log)
 
 
 def _child(
-    target: Callable[..., None], threads: int, queue: "Queue[Message]", log: Path, args: tuple[object, ...]
+    target: Callable[..., None],
+    threads: int,
+    pipe: "Connection[Message, None]",
+    log: Path,
+    args: tuple[object, ...],
 ) -> None:
     # Ctrl-C reaches the whole group; the parent decides, and asks with SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -54,30 +73,48 @@ def _child(
         os.dup2(file.fileno(), 2)
         error: str | None = None
         try:
-            target(threads, _teller(queue), *args)
+            target(threads, _teller(pipe), *args)
         except CicadaError as problem:
             error = str(problem)
         except KeyboardInterrupt:
             error = "stopped"
-        queue.put(WorkerEnded(worker_name(), error))
-        queue.close()
-        queue.join_thread()
+        with suppress(OSError):  # nobody is left to be told
+            pipe.send(WorkerEnded(worker_name(), error))
+            pipe.close()
     sys.exit(0 if error is None else 1)
 
 
-def _teller(queue: "Queue[Message]") -> Callable[[Message], None]:
-    parent = parent_process()
+def _teller(pipe: "Connection[Message, None]") -> Tell:
+    lock = threading.Lock()  # two threads must not mix what they say
 
     def tell(message: Message) -> None:
-        if parent is not None and not parent.is_alive():
-            raise KeyboardInterrupt  # nobody is left to stop this process
-        queue.put(message)
+        try:
+            with lock:
+                pipe.send(message)
+        except OSError:
+            raise KeyboardInterrupt from None  # nobody is left to stop this process
 
     return tell
 
 
 def _interrupt(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    """Let the signals by which a process is asked to end set `stop`; a second one interrupts at once.
+
+    Batch systems send SIGTERM, or SIGUSR1 or SIGUSR2 some time before.
+    """
+
+    def handle(signum: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handle)
 
 
 def limit_threads(threads: int) -> None:
@@ -94,7 +131,7 @@ def limit_threads(threads: int) -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
 
 
-def _prepare(threads: int, tell: Callable[[Message], None], file_json: str) -> None:
+def _prepare(threads: int, tell: Tell, file_json: str) -> None:
     from objectives.data.dataset import load_dataset
     from objectives.teacher import load_teacher
 
@@ -108,13 +145,30 @@ def _prepare(threads: int, tell: Callable[[Message], None], file_json: str) -> N
     load_teacher(file.teacher, dataset, home.teacher_cache(), progress=progress)
 
 
-def _work(threads: int, tell: Callable[[Message], None], url: str, study: str) -> None:
+def _work(threads: int, tell: Tell, url: str, study: str) -> None:
     gc.disable()  # importing TensorFlow leaves nothing to collect, and looking takes 0.7 s
     from sweep.storage import open_storage
     from sweep.study import load
-    from sweep.worker import Worker
+    from sweep.worker.worker import Worker
 
-    gc.enable()
-
+    stop = threading.Event()
     tell(Working(worker_name(), None, "starting", 0, 1))
-    Worker(load(open_storage(url, create=False), study), tell).work()
+    opened = load(open_storage(url, create=False, patient=True), study)
+    worker = Worker(opened, tell, stop=stop)
+    gc.enable()
+    stop_on_signals(stop)
+    _stop_with_parent(stop)
+    worker.work()
+
+
+def _stop_with_parent(stop: threading.Event) -> None:
+    """Set `stop` when the process that started this one is gone: nobody else would stop it."""
+    parent = parent_process()
+
+    def watch() -> None:
+        while parent is not None and parent.is_alive():
+            if stop.wait(LOOK_AT_PARENT):
+                return
+        stop.set()
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

@@ -7,13 +7,15 @@ import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from objectives.costs.adder_graph import AdderGraph
-from objectives.measurement import Point
 from objectives.recipe import Recipe
-from objectives.students.network import QuantizedNetwork
 from objectives.students.network_file import NETWORK, write_network
+
+if TYPE_CHECKING:  # what takes seconds to import, and is not needed to read records
+    from objectives.costs.adder_graph import AdderGraph
+    from objectives.measurement import Point
+    from objectives.students.network import QuantizedNetwork
 
 #: Packages that a saved student depends on.
 PACKAGES = ("cicada-sweep", "hgq2", "alkaid", "keras", "tensorflow", "optuna")
@@ -25,7 +27,7 @@ def versions() -> dict[str, str]:
 
 
 def point_attributes(
-    point: Point,
+    point: "Point",
     cost: Mapping[str, Any],
     *,
     epoch: int,
@@ -80,8 +82,8 @@ def save_student(
     folder: Path,
     name: str,
     model: Any,
-    network: QuantizedNetwork,
-    graph: AdderGraph,
+    network: "QuantizedNetwork",
+    graph: "AdderGraph",
     recipe: Recipe,
     attributes: Mapping[str, Any],
 ) -> Path:

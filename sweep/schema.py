@@ -23,6 +23,53 @@ SLOTS = sa.Table(
     sa.Column("lease_until", sa.Float, nullable=False),
     # However many workers draw at once, a configuration belongs to one slot.
     sa.UniqueConstraint("study_id", "digest", name="sweep_slots_configuration"),
+    # Where a worker looks for what was abandoned.
+    sa.Index("sweep_slots_open", "study_id", "done"),
+)
+
+#: Who tried a run, when, and how that ended: the history of retries (`sweep.slots`).
+ATTEMPTS = sa.Table(
+    "sweep_attempts",
+    TABLES,
+    sa.Column("study_id", sa.Integer, primary_key=True),
+    sa.Column("slot", sa.Integer, primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("worker", sa.String(100), nullable=False),
+    sa.Column("started", sa.Float, nullable=False),
+    sa.Column("ended", sa.Float, nullable=True),
+    sa.Column("ending", sa.String(20), nullable=True),
+    sa.Column("evidence", sa.Text, nullable=False),
+)
+
+#: Workers of a study, and when each was last heard of (`sweep.register`).
+WORKERS = sa.Table(
+    "sweep_workers",
+    TABLES,
+    sa.Column("name", sa.String(100), primary_key=True),
+    sa.Column("study_id", sa.Integer, primary_key=True),
+    sa.Column("launch_id", sa.Integer, nullable=True),
+    sa.Column("started", sa.Float, nullable=False),
+    sa.Column("seen", sa.Float, nullable=False),
+    sa.Column("ended", sa.Float, nullable=True),
+    sa.Column("doing", sa.Text, nullable=False),
+    sa.Column("runs", sa.Integer, nullable=False),
+    sa.Column("stop", sa.Boolean, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+)
+
+#: What `sweep launch` started, and how it is stopped (`sweep.launch`).
+LAUNCHES = sa.Table(
+    "sweep_launches",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("study_id", sa.Integer, nullable=False),
+    sa.Column("engine", sa.String(20), nullable=False),
+    sa.Column("workers", sa.Integer, nullable=False),
+    sa.Column("jobs", sa.Text, nullable=False),
+    sa.Column("folder", sa.Text, nullable=False),
+    sa.Column("host", sa.String(100), nullable=False),
+    sa.Column("started", sa.Float, nullable=False),
+    sa.Column("stopped", sa.Float, nullable=True),
 )
 
 #: Syntheses, one row a design, tool and target, whichever studies ask for it (`sweep.synthesis.jobs`).

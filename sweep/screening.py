@@ -8,8 +8,10 @@ more than a constraint allows.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from objectives.training.trajectory import Snapshot
+if TYPE_CHECKING:  # what brings TensorFlow
+    from objectives.training.trajectory import Snapshot
 
 #: By so much another's scores must be better, beyond what calibration moves them by ...
 SCORE_MARGIN = 0.0
@@ -25,7 +27,7 @@ class Known:
     ebops: int
     too_expensive: bool
 
-    def rules_out(self, snapshot: Snapshot) -> bool:
+    def rules_out(self, snapshot: "Snapshot") -> bool:
         """Tell whether an epoch of the same granularity need not be measured for this point's sake."""
         fewer = self.ebops <= EBOPS_MARGIN * snapshot.ebops
         if self.too_expensive:
@@ -36,6 +38,6 @@ class Known:
         return fewer and better
 
 
-def worth_measuring(snapshots: Sequence[Snapshot], known: Sequence[Known]) -> list[Snapshot]:
+def worth_measuring(snapshots: "Sequence[Snapshot]", known: Sequence[Known]) -> "list[Snapshot]":
     """Return the snapshots that no known point rules out."""
     return [s for s in snapshots if not any(point.rules_out(s) for point in known)]

@@ -1,11 +1,12 @@
 """How far a study is, from the database alone."""
 
-import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from sweep.front import front_of
+from sweep.register import workers_of
 from sweep.slots import Slots
 from sweep.study import Study
 from sweep.synthesis.jobs import Jobs
@@ -20,14 +21,18 @@ def status_of(study: Study) -> dict[str, Any]:
     seconds = [t.user_attrs["core_seconds"] for t in finished if "core_seconds" in t.user_attrs]
     front = front_of(study)
     budget, done = study.file.budget.trials, slots.done()
+    workers = workers_of(study.storage.engine, study.id)
     return {
         "study": study.name,
-        "runs": {"done": done, "budget": budget, "running": slots.holders(time.time())},
+        "runs": {"done": done, "budget": budget, "running": slots.holders()},
         "points": sum(1 for _ in study.points()),
         "front": len(front.points),
         "hypervolume": front.hypervolume,
         "core_seconds": sum(seconds),
         "core_seconds_left": (budget - done) * sum(seconds) / len(seconds) if seconds else None,
+        **_pace(finished, workers, budget - done),
+        "workers": [_worker(worker) for worker in workers if worker["state"] != "ended" or worker["error"]],
+        "retries": slots.attempts(only_repeated=True),
         "syntheses": [job.as_json() for job in Jobs(study.storage.engine, worker_name()).of_study(study.id)],
         "problems": [
             {"trial": t.number, "parent": t.user_attrs.get("parent"), "problem": t.user_attrs["problem"]}
@@ -35,3 +40,33 @@ def status_of(study: Study) -> dict[str, Any]:
             if "problem" in t.user_attrs
         ],
     }
+
+
+def _worker(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "worker": row["name"],
+        "state": row["state"],
+        "doing": row["doing"],
+        "runs": row["runs"],
+        "seconds": row["elapsed"],
+        "silent_seconds": row["silent"],
+        "error": row["error"],
+        "launch": row["launch_id"],
+    }
+
+
+def _pace(
+    finished: Sequence[FrozenTrial], workers: Sequence[Mapping[str, Any]], left: int
+) -> dict[str, float | None]:
+    """Return the runs an hour of the workers that are at work, and the seconds until all runs are done.
+
+    None where no worker is at work, or none of them has ended a run yet.
+    """
+    working = [worker for worker in workers if worker["state"] == "working"]
+    rates = [
+        worker["runs"] / worker["elapsed"] for worker in working if worker["runs"] and worker["elapsed"] > 0
+    ]
+    if not rates or not finished:
+        return {"runs_per_hour": None, "seconds_left": None}
+    rate = sum(rates)
+    return {"runs_per_hour": 3600 * rate, "seconds_left": max(left, 0) / rate}

@@ -227,6 +227,17 @@ class Synthesis(Config):
         return self
 
 
+class Simulation(Config):
+    """Instead of training, pretend to: runs of about `seconds`, each with `points` harvested students.
+
+    For trying out a database, a cluster and launchers before they are trusted with training. Scores and
+    costs are those of a formula with a known front (`sweep.testing`); nothing is generated or trained.
+    """
+
+    seconds: float = Field(default=1.0, ge=0, le=86_400)
+    points: int = Field(default=8, ge=0, le=1000)
+
+
 class StudyFile(Config):
     """A study: what is measured, what is searched, for how long.
 
@@ -257,6 +268,7 @@ class StudyFile(Config):
     reference_point: tuple[float, ...] | None = None
     promotion: Promotion = Promotion()
     synthesis: Synthesis = Synthesis()
+    simulation: Simulation | None = None
 
     def recipe_space(self) -> SearchSpace:
         """Return what this study searches."""

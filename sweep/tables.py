@@ -112,6 +112,10 @@ def print_status(console: Console, status: dict[str, Any]) -> None:
         + (f", about {left:,.0f} to go." if left is not None and left > 0 else "."),
         highlight=False,
     )
+    if status["runs_per_hour"] is not None:
+        rate, hours = status["runs_per_hour"], status["seconds_left"] / 3600
+        console.print(f"{rate:,.0f} runs an hour, about {hours:,.1f} h to go.", highlight=False)
+    _print_workers(console, status)
     for holder in runs["running"]:
         lost = " — its lease ran out; the next worker takes it over" if holder["abandoned"] else ""
         console.print(
@@ -138,6 +142,25 @@ def print_status(console: Console, status: dict[str, Any]) -> None:
             )
     for problem in status["problems"]:
         console.print(f"  trial {problem['trial']}: {problem['problem']}", highlight=False, markup=False)
+
+
+def _print_workers(console: Console, status: dict[str, Any]) -> None:
+    """Print who works, who was lost, who stopped with an error, and what was tried again."""
+    for worker in status["workers"]:
+        told = {
+            "working": f"{worker['doing']}, {worker['runs']} runs in {worker['seconds']:,.0f} s",
+            "lost": f"not heard of for {worker['silent_seconds']:,.0f} s; others take over what it held",
+            "ended": f"stopped: {worker['error']}",
+        }[worker["state"]]
+        console.print(f"  worker {worker['worker']}: {told}", highlight=False, markup=False)
+    for attempt in status["retries"]:
+        if attempt["ending"] not in (None, "done"):
+            console.print(
+                f"  slot {attempt['slot']}, attempt {attempt['attempt']} at {attempt['worker']}:"
+                f" {attempt['ending']}" + (f" ({attempt['evidence']})" if attempt["evidence"] else ""),
+                highlight=False,
+                markup=False,
+            )
 
 
 def print_files(console: Console, files: Sequence["FileSummary"]) -> None:

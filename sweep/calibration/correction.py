@@ -16,6 +16,7 @@ from objectives.errors import ConfigError
 from sweep.calibration.features import Estimate, Quantity
 from sweep.calibration.model import Calibration, Design, Prediction, fit, leave_one_out
 from sweep.calibration.published import PUBLISHED
+from sweep.patience import waited_out
 from sweep.schema import JOBS
 from sweep.synthesis.jobs import DONE, job_of
 from sweep.synthesis.result import Outcome
@@ -143,6 +144,7 @@ class Correction:
         return _with_sums(corrected)
 
 
+@waited_out
 def corrections(engine: sa.Engine) -> dict[Kind, Correction]:
     """Return what the jobs of a database say, by kind of design."""
     found: dict[Kind, list[Design]] = {}

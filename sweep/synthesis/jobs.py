@@ -7,7 +7,6 @@ that outlived `MAX_ATTEMPTS` workers ends as killed.
 """
 
 import json
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from sweep import lease
+from sweep.patience import waited_out
 from sweep.schema import CANDIDATES, JOBS
 from sweep.synthesis import trial_results
 from sweep.synthesis.result import Outcome, Verdict
@@ -115,6 +115,7 @@ class Jobs:
 
     # --- asking ------------------------------------------------------------------------------
 
+    @waited_out
     def add(
         self, candidate: Candidate, design: str, target: Target, student: str, estimate: Mapping[str, Any]
     ) -> tuple[Job, bool]:
@@ -186,6 +187,7 @@ class Jobs:
 
     # --- looking -----------------------------------------------------------------------------
 
+    @waited_out
     def of_study(self, study_id: int) -> list[Job]:
         """Return the jobs that trials of a study wait for, or waited, oldest first."""
         with self.engine.begin() as connection:
@@ -219,14 +221,15 @@ class Jobs:
 
     # --- working -----------------------------------------------------------------------------
 
+    @waited_out
     def claim(self, study_id: int) -> Job | None:
         """Take a job of the study that waits, or whose worker's lease ran out; None if there is none now.
 
         A job that `MAX_ATTEMPTS` workers died over is ended as killed instead.
         """
         while True:
-            now = time.time()
             with self.engine.begin() as connection:
+                now = lease.now(connection)
                 row = self._next(connection, study_id, now)
                 if row is None:
                     return None
@@ -263,7 +266,11 @@ class Jobs:
 
     def renew(self, job: Job) -> bool:
         """Hold the job for another lease; False when it was lost."""
-        return self._update(job, lease_until=time.time() + lease.LEASE)
+        with self.engine.begin() as connection:
+            held = sa.and_(JOBS.c.id == job.id, JOBS.c.token == job.token)
+            until = lease.now(connection) + lease.LEASE
+            done = connection.execute(sa.update(JOBS).where(held).values(lease_until=until))
+        return done.rowcount == 1
 
     def tell(self, job: Job, line: str) -> bool:
         """Note the last line of a job's log; False when the job was lost."""
@@ -275,11 +282,13 @@ class Jobs:
         with lease.kept(lambda: self.renew(job)):
             yield
 
+    @waited_out
     def release(self, job: Job, *, tried: bool = False) -> bool:
         """Hand the job back at once; unless it was `tried`, as if it had not been."""
         attempt = job.attempt if tried else job.attempt - 1
         return self._update(job, state=WAITING, attempt=attempt, token="", lease_until=0.0)
 
+    @waited_out
     def finish(self, job: Job, verdict: Verdict, artifacts: Mapping[str, str], seconds: float) -> str | None:
         """Store what came of a job, for all that wait for it; return the state that it is in now.
 
@@ -287,7 +296,6 @@ class Jobs:
         failed never. `artifacts` are {name: id}; `seconds` is what the tool took. None means that the
         job was lost to another worker, and nothing was stored.
         """
-        again = self._later(job, verdict)
         values = {
             "evidence": json.dumps(verdict.evidence),
             "artifacts": json.dumps(artifacts),
@@ -299,6 +307,7 @@ class Jobs:
             row = connection.execute(held.with_for_update()).mappings().first()
             if row is None:
                 return None
+            again = self._later(job, verdict, lease.now(connection))
             if again is not None:
                 connection.execute(sa.update(JOBS).where(JOBS.c.id == job.id).values(values | again))
                 return WAITING
@@ -306,16 +315,16 @@ class Jobs:
             self._end(connection, row, verdict.outcome, verdict.evidence, verdict)
         return DONE
 
-    def _later(self, job: Job, verdict: Verdict) -> dict[str, object] | None:
+    def _later(self, job: Job, verdict: Verdict, now: float) -> dict[str, object] | None:
         """Return how a job waits that is worth another try, None for one that is not."""
         common = {"state": WAITING, "token": "", "outcome": None}
         if verdict.outcome is Outcome.LICENCE_MISSING and job.licence_waits < MAX_LICENCE_WAITS:
             wait = min(LICENCE_WAIT * 2**job.licence_waits, LONGEST_LICENCE_WAIT)
             # Nobody is to blame: the attempt does not count.
             waits = {"licence_waits": job.licence_waits + 1, "attempt": job.attempt - 1}
-            return {**common, **waits, "not_before": time.time() + wait}
+            return {**common, **waits, "not_before": now + wait}
         if verdict.outcome is Outcome.TOOL_FAILED and job.attempt < MAX_ATTEMPTS:
-            return {**common, "not_before": time.time() + RETRY_AFTER * 2**job.attempt}
+            return {**common, "not_before": now + RETRY_AFTER * 2**job.attempt}
         return None
 
     def _end(

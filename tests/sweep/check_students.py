@@ -22,8 +22,8 @@ from objectives.measurement import all_events, split_outputs
 from objectives.schemes import hgq  # noqa: F401  # the layers that saved students are made of
 from objectives.scores import score
 from sweep import home
-from sweep.continuation import STARTS_FROM
 from sweep.front import front_of
+from sweep.history import STARTS_FROM
 from sweep.reproduction import retrain
 from sweep.storage import open_storage
 from sweep.study import load

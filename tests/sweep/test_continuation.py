@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from objectives.config import content_digest
 from objectives.recipe import Recipe
@@ -23,7 +23,6 @@ from sweep.continuation import (
     DRAWN,
     FIRST_BETA,
     LAST_BETA,
-    STARTS_FROM,
     WARM_UP,
     Continuation,
     _ramp,
@@ -31,11 +30,12 @@ from sweep.continuation import (
     parent_state,
 )
 from sweep.errors import StudyError
+from sweep.history import STARTS_FROM, History
 from sweep.messages import Message, Noticed
 from sweep.search_space import SearchSpace
 from sweep.study import Study, create_or_resume
 from sweep.study_file import StudyFile
-from sweep.worker import Worker
+from sweep.worker.worker import Worker
 
 MakeFile = Callable[..., StudyFile]
 MakePoint = Callable[..., FrozenTrial]
@@ -108,7 +108,9 @@ def add(study: Study, point: FrozenTrial) -> int:
 def choices(study: Study, draws: int, is_compiled: Callable[[Recipe], bool] = lambda _: True) -> Counter[int]:
     """Choose so many parents; return how often each was."""
     space, rng = study.file.recipe_space(), np.random.default_rng(0)
-    chosen = (choose_parent(study, space, is_compiled, rng) for _ in range(draws))
+    history = History(study)
+    history.refresh()
+    chosen = (choose_parent(history, space, is_compiled, rng) for _ in range(draws))
     return Counter(c.parent.number for c in chosen if c is not None)
 
 
@@ -248,22 +250,23 @@ def said() -> list[Message]:
 
 
 @pytest.fixture
-def begin(said: list[Message]) -> Callable[[Study], Trial | None]:
+def begin(said: list[Message]) -> Callable[[Study], FrozenTrial | None]:
     """Claims the next slot and begins its run, without training it."""
 
-    def next_trial(study: Study) -> Trial | None:
+    def next_trial(study: Study) -> FrozenTrial | None:
         worker = Worker(study, said.append)
+        worker.history.refresh()
         claim = worker.slots.claim(1000)
         assert claim is not None
         trial = worker._trial_of(claim)
         if trial is None:
-            worker.slots.finish(claim)
+            worker.slots.finish(claim, lambda _: None)
         return trial
 
     return next_trial
 
 
-Begin = Callable[[Study], Trial | None]
+Begin = Callable[[Study], FrozenTrial | None]
 
 
 def test_a_run_inherits_what_it_does_not_draw(study: Study, point: MakePoint, begin: Begin) -> None:
@@ -380,9 +383,10 @@ def test_where_all_was_tried_and_nothing_goes_on_the_user_is_told(
     add(study, point(0.9, 4000.0, parent=0))
     trials = len(study.trials())
     worker = Worker(study, said.append)
+    worker.history.refresh()
     claim = worker.slots.claim(1000)
     assert claim is not None
-    worker._run(claim, None)  # type: ignore[arg-type]  # compiles nothing
+    assert worker._hold(claim)
     assert [m.text for m in said if isinstance(m, Noticed)] == [
         "every configuration of this search space has been tried"
     ]

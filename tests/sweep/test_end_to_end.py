@@ -27,8 +27,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from objectives.data.h5 import write_regions
 from objectives.recipe import Recipe
-from sweep.continuation import STARTS_FROM
 from sweep.front import front_of
+from sweep.history import STARTS_FROM
 from sweep.storage import open_storage
 from sweep.study import Study, load
 from sweep.worker_name import is_dead

@@ -23,7 +23,15 @@ from sweep.schema import SLOTS, TABLES
 from sweep.slots import Slots
 from sweep.storage import open_storage
 
-OURS = {"sweep_slots", "sweep_jobs", "sweep_candidates", VERSION_TABLE}
+OURS = {
+    "sweep_slots",
+    "sweep_jobs",
+    "sweep_candidates",
+    "sweep_attempts",
+    "sweep_workers",
+    "sweep_launches",
+    VERSION_TABLE,
+}
 NEWEST = ScriptDirectory(str(Path(upgrading.__file__).parent)).get_current_head()
 
 
@@ -242,9 +250,13 @@ def test_slots_from_before_migrations_survive(
     claim = other.claim(3)
     assert claim
     assert claim.slot == 1, "its lease ran out"
-    assert other.reserve(claim, "another")
+    assert other.begin(claim, "another", lambda _: 99) == 11, "it keeps its trial"
+    drawn = other.claim(3)
+    assert drawn
+    assert drawn.slot == 2
     if digest:
-        assert not other.reserve(claim, f"{0:016x}"), "slot 0 has it"
+        assert other.begin(drawn, f"{0:016x}", lambda _: 99) is None, "slot 0 has it"
+    assert other.begin(drawn, "another", lambda _: 99) == 99
     with pytest.raises(sa.exc.IntegrityError), engine.begin() as connection:
         connection.execute(sa.insert(SLOTS).values(slot(9, digest="another")))
 

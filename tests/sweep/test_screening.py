@@ -11,10 +11,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from objectives.recipe import Recipe
 from objectives.training.trajectory import Snapshot
+from sweep.history import History
 from sweep.screening import EBOPS_MARGIN, Known, worth_measuring
 from sweep.study import Study, create_or_resume
 from sweep.study_file import StudyFile
-from sweep.worker import Worker
 
 scores = st.tuples(*[st.integers(0, 4).map(lambda n: n / 4)] * 2)
 ebops = st.integers(0, 40) | st.integers(0, 10**6)
@@ -115,8 +115,9 @@ def test_a_worker_knows_the_points_of_other_runs_and_of_one_granularity(
         other.set_user_attr(name, about[name])
     study.optuna.tell(other, [0.79, 300.0, 0.8])
 
-    worker = Worker(study, lambda _: None)
-    known = worker._known_points(own, recipe_of(own))
+    history = History(study)
+    history.refresh()
+    known = history.known(recipe_of(own), own.number)
     assert [dataclasses.astuple(k) for k in sorted(known, key=lambda k: k.ebops)] == [
         ((pytest.approx(0.89), 0.9), 11, False),
         ((pytest.approx(0.59), 0.6), 12, False),
@@ -124,5 +125,5 @@ def test_a_worker_knows_the_points_of_other_runs_and_of_one_granularity(
         ((pytest.approx(0.89), 0.9), 14, False),
         ((pytest.approx(0.79), 0.8), 100, False),
     ]
-    known = worker._known_points(begin(study, "layer"), recipe_of(layer))
+    known = history.known(recipe_of(layer), begin(study, "layer").number)
     assert [k.ebops for k in known] == [15]

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from optuna.storages import RDBStorage
 
-from sweep.slots import SLOTS, Claim, Slots
+from sweep.slots import MAX_LOSSES, SLOTS, Claim, ClaimLost, Slots
 from sweep.storage import open_storage
 from sweep.worker_name import worker_name
 
@@ -43,6 +43,27 @@ def expire(engine: sa.Engine, study: int, slot: int) -> None:
         )
 
 
+def begin(slots: Slots, claim: Claim, trial: int = 77, digest: str | None = None) -> int | None:
+    """Begin a claim with a trial that is only a number."""
+    return slots.begin(claim, digest or f"{trial:016x}", lambda _: trial)
+
+
+def held_by(slots: Slots, claim: Claim, action: str, *arguments: int) -> bool:
+    """Tell whether a claim could still be used; what is told to the database only then is told."""
+    try:
+        if action == "begin":
+            return begin(slots, claim, *arguments) is not None
+        if action == "finish":
+            slots.finish(claim, lambda _: None)
+            return True
+        return bool(getattr(slots, action)(claim))
+    except ClaimLost:
+        return False
+
+
+ACTIONS = ("begin", "renew", "finish", "release")
+
+
 # ---- one worker after the other -----------------------------------------------------------------
 
 
@@ -52,17 +73,107 @@ def test_a_configuration_belongs_to_one_slot(engine: sa.Engine) -> None:
     first, second = one.claim(2), two.claim(2)
     assert first
     assert second
-    assert one.reserve(first, "same")
-    assert not two.reserve(second, "same")
-    assert two.reserve(second, "other")
-    assert one.reserve(first, "same"), "an heir draws again what its slot has"
+    assert begin(one, first, 1, "same") == 1
+    assert begin(two, second, 2, "same") is None
+    assert [row["trial_id"] for row in rows(engine)] == [1, None]
+    assert begin(two, second, 2, "other") == 2
     elsewhere = Slots(engine, 2, "a")
     claim = elsewhere.claim(1)
     assert claim
-    assert elsewhere.reserve(claim, "same"), "another study is another matter"
+    assert begin(elsewhere, claim, 3, "same") == 3, "another study is another matter"
+
+
+def test_a_run_begins_once(engine: sa.Engine) -> None:
+    """The connection was lost after the commit: beginning again finds what was begun."""
+    slots = Slots(engine, 1, "a")
+    claim = slots.claim(1)
+    assert claim
+    assert begin(slots, claim, 5) == 5
+    assert begin(slots, claim, 6) == 5
+
+
+def test_what_a_late_worker_writes_is_taken_back(engine: sa.Engine) -> None:
+    """Whatever it stores goes into the transaction that asks whether it still holds the slot."""
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE notes (worker TEXT)"))
+    late, heir = Slots(engine, 1, "late"), Slots(engine, 1, "heir")
+    old = late.claim(1)
+    assert old
     expire(engine, 1, 0)
-    assert Slots(engine, 1, "c").claim(2)
-    assert not one.reserve(first, "late"), "the slot has another holder"
+    new = heir.claim(1)
+    assert new
+
+    def note(worker: str) -> Any:
+        insert = sa.text("INSERT INTO notes VALUES (:worker)")
+        return lambda connection: connection.execute(insert, {"worker": worker}).rowcount
+
+    with pytest.raises(ClaimLost):
+        late.finish(old, note("late"))
+    assert heir.finish(new, note("heir")) == 1
+    assert heir.finish(new, note("heir")) is None, "the answer to the first commit was lost"
+    with pytest.raises(ClaimLost):
+        late.begin(old, "digest", note("late"))
+    with engine.begin() as connection:
+        assert connection.execute(sa.text("SELECT worker FROM notes")).scalars().all() == ["heir"]
+
+
+def test_what_cannot_be_stored_leaves_the_slot_open(engine: sa.Engine) -> None:
+    slots = Slots(engine, 1, "a")
+    claim = slots.claim(1)
+    assert claim
+
+    def fail(connection: sa.Connection) -> None:
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        slots.finish(claim, fail)
+    assert slots.open() == {0: "a"}
+    assert slots.release(claim)
+
+
+def test_a_run_that_workers_die_over_is_given_up_with_the_evidence(engine: sa.Engine) -> None:
+    for number in range(MAX_LOSSES):
+        claim = Slots(engine, 1, f"worker {number}").claim(1)
+        assert claim
+        assert claim.attempt == number + 1
+        expire(engine, 1, 0)
+    slots = Slots(engine, 1, "heir")
+    assert slots.claim(1) is None
+    assert slots.done() == 1, "it is nobody's any more"
+    history = slots.attempts()
+    assert [(a["attempt"], a["worker"], a["ending"]) for a in history] == [
+        (number + 1, f"worker {number}", "lost") for number in range(MAX_LOSSES)
+    ]
+    assert all(a["evidence"] == "its lease ran out" and a["ended"] >= a["started"] for a in history)
+    assert slots.claim(2) is not None, "the others go on"
+
+
+def test_what_is_handed_back_counts_as_no_loss(engine: sa.Engine) -> None:
+    for _ in range(MAX_LOSSES + 2):
+        slots = Slots(engine, 1, "preempted")
+        claim = slots.claim(1)
+        assert claim
+        assert slots.release(claim, evidence="SIGTERM")
+    assert [a["ending"] for a in slots.attempts(only_repeated=True)] == ["handed back"] * (MAX_LOSSES + 2)
+
+
+def test_a_clock_that_is_wrong_takes_nothing_from_anybody(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node of the second worker is ten minutes ahead, that of the third ten minutes behind."""
+    holder = Slots(engine, 1, "holder")
+    claim = holder.claim(1)
+    assert claim
+    now = time.time()
+    for offset in (600, -600):
+        monkeypatch.setattr("time.time", lambda offset=offset: now + offset)
+        other = Slots(engine, 1, "other")
+        assert other.claim(1) is None
+        assert other.holders()[0]["abandoned"] is False
+        assert holder.renew(claim)
+        assert other.claim(1) is None
+    monkeypatch.undo()
+    assert abs(rows(engine)[0]["lease_until"] - now - 60) < 20
 
 
 def test_a_budget_is_claimed_once_and_in_order(engine: sa.Engine) -> None:
@@ -86,7 +197,7 @@ def test_a_larger_budget_gives_more_and_a_smaller_takes_nothing_away(engine: sa.
     assert more is not None
     assert more.slot == 1
     assert slots.claim(1) is None
-    assert slots.finish(more)
+    slots.finish(more, lambda _: None)
     assert slots.done() == 1
 
 
@@ -95,17 +206,17 @@ def test_studies_do_not_see_each_others_slots(engine: sa.Engine) -> None:
     first, second = one.claim(1), two.claim(1)
     assert first is not None
     assert second is not None
-    assert one.finish(first)
+    one.finish(first, lambda _: None)
     assert (one.done(), two.done()) == (1, 0)
     assert two.release_of("a") == 1
-    assert not two.finish(first), "a token is good for its own study only"
+    assert not two.renew(first), "a token is good for its own study only"
 
 
 def test_an_expired_lease_is_adopted_once_with_its_trial(engine: sa.Engine) -> None:
     late, first, second = (Slots(engine, 1, name) for name in ("late", "first", "second"))
     claim = late.claim(1)
     assert claim is not None
-    assert late.begin(claim, 77)
+    assert begin(late, claim)
     assert first.claim(1) is None, "a lease that holds is nobody else's"
     expire(engine, 1, 0)
     adopted = first.claim(1)
@@ -123,13 +234,13 @@ def test_a_late_holder_changes_nothing(engine: sa.Engine) -> None:
     new = heir.claim(1)
     assert new is not None
     before = rows(engine)
-    assert [late.begin(old, 5), late.renew(old), late.finish(old), late.release(old)] == [False] * 4
+    assert not any(held_by(late, old, action) for action in ACTIONS)
     assert rows(engine) == before
-    assert heir.begin(new, 6)
+    assert begin(heir, new, 6)
     assert heir.renew(new)
-    assert heir.finish(new)
+    heir.finish(new, lambda _: None)
     before = rows(engine)
-    assert [late.begin(old, 5), late.renew(old), late.finish(old), late.release(old)] == [False] * 4
+    assert not any(held_by(late, old, action) for action in ACTIONS)
     assert rows(engine) == before
 
 
@@ -147,7 +258,7 @@ def test_what_is_released_is_free_at_once_and_what_is_done_never(engine: sa.Engi
     one, two = slots.claim(2), slots.claim(2)
     assert one is not None
     assert two is not None
-    assert slots.finish(one)
+    slots.finish(one, lambda _: None)
     assert slots.release(one)
     assert slots.release(two)
     again = Slots(engine, 1, "b").claim(2)
@@ -161,10 +272,10 @@ def test_only_what_the_dead_held_is_released(engine: sa.Engine) -> None:
     assert finished is not None
     assert open_ is not None
     assert kept is not None
-    assert dead.finish(finished)
+    dead.finish(finished, lambda _: None)
     assert alive.release_of("dead") == 1
     assert alive.open() == {1: "dead", 2: "alive"}
-    abandoned = {holder["slot"]: holder["abandoned"] for holder in alive.holders(time.time())}
+    abandoned = {holder["slot"]: holder["abandoned"] for holder in alive.holders()}
     assert abandoned == {1: True, 2: False}
     adopted = alive.claim(3)
     assert adopted is not None
@@ -206,6 +317,7 @@ class SlotsMachine(RuleBasedStateMachine):
 
     engine: sa.Engine
     studies = iter(range(1000, 10**6))
+    trials = iter(range(1, 10**6))
 
     @initialize()
     def start(self) -> None:
@@ -218,7 +330,16 @@ class SlotsMachine(RuleBasedStateMachine):
 
     @rule(worker=workers)
     def claim(self, worker: str) -> None:
-        free = next((n for n, s in enumerate(self.model) if not s["done"] and not s["leased"]), None)
+        free = None
+        for number, slot in enumerate(self.model):
+            if slot["done"] or slot["leased"]:
+                continue
+            slot["losses"] += slot["lost"]
+            slot["lost"] = False
+            if slot["losses"] < MAX_LOSSES:
+                free = number
+                break
+            slot.update(done=True, token="")
         claim = self.of(worker).claim(BUDGET)
         if free is None and len(self.model) == BUDGET:
             assert claim is None
@@ -227,9 +348,9 @@ class SlotsMachine(RuleBasedStateMachine):
         assert claim.token not in {earlier.token for earlier in self.claims}
         if free is None:
             free = len(self.model)
-            self.model.append({"attempt": 0, "trial": None, "done": False})
+            self.model.append({"attempt": 0, "trial": None, "done": False, "losses": 0})
         slot = self.model[free]
-        slot.update(attempt=slot["attempt"] + 1, leased=True, worker=worker, token=claim.token)
+        slot.update(attempt=slot["attempt"] + 1, leased=True, lost=True, worker=worker, token=claim.token)
         assert (claim.slot, claim.attempt, claim.trial_id) == (free, slot["attempt"], slot["trial"])
         self.claims.append(claim)
 
@@ -238,14 +359,15 @@ class SlotsMachine(RuleBasedStateMachine):
         claim = self.claims[number % len(self.claims)]
         slot = self.model[claim.slot]
         held = slot["token"] == claim.token
-        assert getattr(self.of(slot["worker"]), action)(claim, *arguments) is held
+        assert held_by(self.of(slot["worker"]), claim, action, *arguments) is held
         return slot if held else None
 
     @precondition(lambda self: self.claims)
-    @rule(number=numbers, trial=st.integers(1, 10**6))
-    def begin(self, number: int, trial: int) -> None:
+    @rule(number=numbers)
+    def begin(self, number: int) -> None:
+        trial = next(self.trials)
         if slot := self.update(number, "begin", trial):
-            slot["trial"] = trial
+            slot["trial"] = slot["trial"] or trial
 
     @precondition(lambda self: self.claims)
     @rule(number=numbers)
@@ -263,14 +385,16 @@ class SlotsMachine(RuleBasedStateMachine):
     @rule(number=numbers)
     def release(self, number: int) -> None:
         if slot := self.update(number, "release"):
-            slot["leased"] = False
+            # Whoever hands back what was done changes nothing; and what is noted as an end stays.
+            slot.update(leased=False, lost=False)
 
     @rule(worker=workers, dead=workers)
     def release_of(self, worker: str, dead: str) -> None:
         held = [slot for slot in self.model if slot["worker"] == dead and not slot["done"]]
         assert self.of(worker).release_of(dead) == len(held)
         for slot in held:
-            slot["leased"] = False
+            slot["losses"] += slot["lost"]
+            slot.update(leased=False, lost=False)
 
     @precondition(lambda self: self.model)
     @rule(number=numbers)
@@ -286,11 +410,7 @@ class SlotsMachine(RuleBasedStateMachine):
         assert slots.done() == len(self.model) - len(opened)
         assert slots.open() == {n: s["worker"] for n, s in opened.items()}
         assert slots.trial_ids() == {s["trial"] for s in self.model if s["trial"] is not None}
-        drawing = [n for n, s in opened.items() if s["leased"] and s["trial"] is None]
-        assert slots.drawing() is bool(drawing)
-        for claim in self.claims[-1:]:
-            assert slots.drawing(claim) is bool(set(drawing) - {claim.slot})
-        assert slots.holders(time.time()) == [
+        assert slots.holders() == [
             {"slot": n, "worker": s["worker"], "attempt": s["attempt"], "abandoned": not s["leased"]}
             for n, s in opened.items()
         ]

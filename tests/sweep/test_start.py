@@ -25,7 +25,7 @@ from sweep.start import START_DESIGN, start_network
 from sweep.storage import open_storage
 from sweep.study import Study, create_or_resume
 from sweep.study_file import parse_study
-from sweep.worker import Worker
+from sweep.worker.worker import Worker
 
 NETWORK = {"filters": 2, "kernel": 3, "stride": 3, "hidden": 4}
 QKERAS: dict[str, Any] = {
@@ -140,7 +140,7 @@ def test_bitwidths_are_searched(given_bits: Study) -> None:
 
 
 def test_before_any_training_the_student_is_the_one_it_starts_from(worker: Worker, given_bits: Study) -> None:
-    ground, trial = worker.ground, end(worker.study)
+    ground, trial = worker.runs.ground, end(worker.study)
     trainer = ground.trainer(Recipe.model_validate_json(trial.user_attrs["recipe"]))
     parent = parent_state(worker.study, trial.user_attrs, trainer)
     assert parent is not None

@@ -73,6 +73,7 @@ OTHER: dict[str, Any] = {
     "sampler": {"name": "random"},
     "budget": {"trials": 40},
     "harvest": {"points": 3},
+    "simulation": {"seconds": 2.0},
     "continuation": {"share": 0.5},
     "seed": 2,
     "reference_point": [0.4, 9000],

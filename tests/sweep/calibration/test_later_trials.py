@@ -9,9 +9,11 @@ from objectives.measurement import Point
 from objectives.scores import Scores
 from sweep import records
 from sweep.calibration.correction import correction_for
+from sweep.history import History
 from sweep.study import Study, create_or_resume
 from sweep.synthesis.jobs import Candidate, Jobs
 from sweep.synthesis.result import Outcome, StageResult, Verdict
+from sweep.worker.runs import Measured
 
 #: What synthesis counts here for each LUT that is estimated.
 LAW = 0.8
@@ -50,7 +52,7 @@ def synthesize(study: Study, designs: int) -> None:
 def test_a_worker_corrects_the_cost_of_later_trials(
     storage: Any, study_file: Any, designs: int, calibration: bool, source: str
 ) -> None:
-    from sweep.worker import Worker  # brings TensorFlow
+    from sweep.worker.training_run import TrainingRuns  # brings TensorFlow
 
     file = study_file(
         constraints={"lut": {"max": 1700, "at": "upper"}}, synthesis={"calibration": calibration}
@@ -58,20 +60,21 @@ def test_a_worker_corrects_the_cost_of_later_trials(
     study = create_or_resume(storage, file)[0]
     study.optuna.ask()
     synthesize(study, designs)
-    worker = Worker(study, lambda message: None)
+    runs = TrainingRuns(study, History(study), lambda message: None, "worker of a test")
     scores = Scores({"tt": 0.9}, {"tt": 0.1}, 3.0, 2)
     point = Point(scores, scores, cost(2000.0))
-    found = worker._corrected(correction_for(storage.engine, file.target), point)
+    found = runs._corrected(correction_for(storage.engine, file.target), point)
     assert found["source"] == source
     about = records.point_attributes(point, found, epoch=1, beta=1e-5, loss=1.0, design="d", student="s")
-    auc, lut = worker._values(about)
+    measured = Measured.of(file, about)
+    auc, lut = measured.values or ()
     assert auc == pytest.approx(0.9)
     if source == "estimated":
         assert (lut, found) == (2000.0, point.cost.as_json())
-        assert worker._constraints(about) == {"lut": 300.0}
+        assert measured.constraints == {"lut": 300.0}
     else:
         assert lut == pytest.approx(LAW * 2000, rel=0.02)
         assert found["estimated"]["lut"] == 2000.0
         low, high = found["intervals"]["lut"]
         assert low < lut < high
-        assert worker._constraints(about) == {"lut": pytest.approx(high - 1700)}
+        assert measured.constraints == {"lut": pytest.approx(high - 1700)}

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -51,7 +50,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Stands still until it is told to go on."""
     clock = Clock()
-    monkeypatch.setattr(queue, "time", SimpleNamespace(time=lambda: clock.now))
+    monkeypatch.setattr("sweep.lease.now", lambda connection: clock.now)
     return clock
 
 

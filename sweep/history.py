@@ -1,0 +1,163 @@
+"""A study's trials as one worker knows them: each is looked at once, however many there will be.
+
+Of a long history the sampler sees the front and what is recent: what else there is tells it little, and
+a sampler that reads ten thousand points for every draw would become the job.
+"""
+
+from collections import Counter, defaultdict
+
+import moocore
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+
+from objectives.recipe import Recipe
+from sweep import records
+from sweep.screening import Known
+from sweep.study import Study
+from sweep.study_file import direction_of
+
+#: User attribute of a run: the number of the point that it goes on from.
+STARTS_FROM = "starts_from"
+#: Points that the sampler sees of a longer history, and how many of these may be the front's.
+SEEN, SEEN_OF_FRONT = 400, 200
+
+Granularity = tuple[str, str]
+
+
+class History:
+    """What is known of a study; `refresh` reads what is new."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.runs: dict[int, FrozenTrial] = {}
+        self.finished_runs = 0
+        self.core_seconds = 0.0
+        #: Digests of all runs, and of those that began anew.
+        self.digests: set[str] = set()
+        self.digests_anew: set[str] = set()
+        #: How often a point has been a parent.
+        self.children: Counter[int] = Counter()
+        self._trials: list[FrozenTrial] = []
+        self._looked_at = 0
+        self._unfinished: set[int] = set()
+        self._points: list[int] = []
+        self._fronts: dict[bool, list[int]] = {True: [], False: []}  # of the feasible ones, and of all
+        self._known: dict[Granularity, list[tuple[int, Known]]] = defaultdict(list)
+        self._signs = np.array([-1.0 if d == "maximize" else 1.0 for d in study.file.directions])
+        self._scores = [name for name in study.file.objectives if direction_of(name) == "maximize"]
+        # A student of fewer bits may well be the slower one.
+        self._limits = {
+            name: bound
+            for name, bound in study.file.constraints.items()
+            if bound.max is not None and name != "latency_ns"
+        }
+
+    def refresh(self) -> None:
+        """Look at the trials that are new, or have ended since."""
+        self._trials = trials = self.study.trials()
+        new = [*sorted(self._unfinished), *range(self._looked_at, len(trials))]
+        self._looked_at = len(trials)
+        points = []
+        for trial in (trials[number] for number in new):
+            self._note_run(trial)
+            if not trial.state.is_finished():
+                self._unfinished.add(trial.number)
+                continue
+            self._unfinished.discard(trial.number)
+            if trial.user_attrs.get("role") == "run" and "digest" in trial.user_attrs:
+                self.finished_runs += 1
+            self.core_seconds += trial.user_attrs.get("core_seconds", 0.0)
+            if trial.state == TrialState.COMPLETE:
+                self._points.append(trial.number)
+                if "cost" in trial.user_attrs:
+                    points.append(trial)
+        self._extend_fronts(points)
+        for point in points:
+            self._note_known(point)
+
+    def _note_run(self, trial: FrozenTrial) -> None:
+        about = trial.user_attrs
+        if about.get("role") != "run" or "digest" not in about:
+            return
+        if trial.number not in self.runs:
+            self.digests.add(about["digest"])
+            if STARTS_FROM in about:
+                self.children[about[STARTS_FROM]] += 1
+            else:
+                self.digests_anew.add(about["digest"])
+        self.runs[trial.number] = trial
+
+    # --- the front ---------------------------------------------------------------------------
+
+    def front(self) -> list[FrozenTrial]:
+        """Return the non-dominated points, as they were told; feasible ones where there are any."""
+        return [self._trials[number] for number in self._fronts[True] or self._fronts[False]]
+
+    def _extend_fronts(self, points: list[FrozenTrial]) -> None:
+        feasible = [point for point in points if self._is_feasible(point)]
+        for only, new in ((True, feasible), (False, points)):
+            if new:
+                # What was dominated once stays so.
+                candidates = sorted([*self._fronts[only], *(point.number for point in new)])
+                best = np.flatnonzero(moocore.is_nondominated(self._losses(candidates)))
+                self._fronts[only] = [candidates[i] for i in best]
+
+    def _is_feasible(self, point: FrozenTrial) -> bool:
+        about = point.user_attrs
+        kept = records.constraint_values(self.study.file.constraints, about["validation"], about["cost"])
+        return all(value <= 0 for value in kept.values())
+
+    def _losses(self, numbers: list[int]) -> NDArray[np.float64]:
+        values = np.array([self._trials[number].values for number in numbers])
+        return np.asarray(values * self._signs, np.float64)
+
+    # --- what screening compares with --------------------------------------------------------
+
+    def known(self, recipe: Recipe, run: int) -> list[Known]:
+        """Return the points of the recipe's granularity that other runs than `run` gave the study.
+
+        An earlier attempt's of this run would make the second one choose otherwise.
+        """
+        return [known for parent, known in self._known[_granularity(recipe)] if parent != run]
+
+    def _note_known(self, point: FrozenTrial) -> None:
+        about = point.user_attrs
+        parent = self._trials[about.get("parent", point.number)]
+        if "recipe" not in parent.user_attrs:
+            return
+        kept = records.constraint_values(self._limits, about["validation"], about["cost"])
+        known = Known(
+            tuple(records.metric(name, about["validation"], about["cost"]) for name in self._scores),
+            about["cost"]["ebops"],
+            any(value > 0 for value in kept.values()),
+        )
+        granularity = _granularity(Recipe.model_validate_json(parent.user_attrs["recipe"]))
+        self._known[granularity].append((parent.number, known))
+
+    # --- what the sampler sees ---------------------------------------------------------------
+
+    def seen_by_sampler(self, *, all_of_it: bool = False) -> list[FrozenTrial]:
+        """Return finished and running trials for a sampler, by number; not all of a long history."""
+        chosen = self._points
+        if len(chosen) > SEEN and not all_of_it:
+            front = self._fronts[True] or self._fronts[False]
+            spread = np.unique(np.linspace(0, len(front) - 1, min(len(front), SEEN_OF_FRONT)).astype(int))
+            best = {front[i] for i in spread} if front else set()
+            recent: list[int] = []
+            for number in reversed(chosen):
+                if len(recent) + len(best) >= SEEN:
+                    break
+                if number not in best:
+                    recent.append(number)
+            chosen = sorted([*best, *recent])
+        running = [n for n in self._unfinished if self._trials[n].state == TrialState.RUNNING]
+        return [self._trials[number] for number in sorted([*chosen, *running])]
+
+    def trial(self, number: int) -> FrozenTrial:
+        """Return a trial, as it was when it was last looked at."""
+        return self._trials[number]
+
+
+def _granularity(recipe: Recipe) -> Granularity:
+    return recipe.quantization.weights.granularity, recipe.quantization.data.granularity
