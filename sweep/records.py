@@ -1,5 +1,6 @@
 """What a trial says about its student: the user attributes of runs and points."""
 
+import functools
 import json
 import os
 import shutil
@@ -23,7 +24,12 @@ PACKAGES = ("cicada-sweep", "hgq2", "alkaid", "keras", "tensorflow", "optuna")
 
 def versions() -> dict[str, str]:
     """Return the versions of the packages that decide what a student is."""
-    return {name: version(name) for name in PACKAGES}
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    return tuple((name, version(name)) for name in PACKAGES)
 
 
 def point_attributes(

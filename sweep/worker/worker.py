@@ -187,11 +187,12 @@ class Worker:
             trial = drawn.trial
 
             def insert(connection: sa.Connection, trial: FrozenTrial = trial) -> int:
-                return trial_rows.insert(connection, self.study.id, [trial])[0][0]
+                ((trial._trial_id, trial.number),) = trial_rows.insert(connection, self.study.id, [trial])
+                return trial._trial_id
 
             trial_id = self.slots.begin(claim, drawn.digest, insert)
             if trial_id is not None:
-                return self.study.storage.get_trial(trial_id)
+                return trial
             taken.add(drawn.digest)  # another worker has begun with it in this moment
         return None
 
