@@ -752,6 +752,8 @@ def _preparation() -> Iterator[tuple[Progress, Console]]:
             display.show(Working("preparation", None, what, done, total))
 
         yield progress, console
+
+
 def _is_file(study: str) -> bool:
     return study.endswith((".yaml", ".yml"))
 
