@@ -74,6 +74,7 @@ OTHER: dict[str, Any] = {
     "budget": {"trials": 40},
     "harvest": {"points": 3},
     "simulation": {"seconds": 2.0},
+    "start_from": "legacy-qkeras/1",
     "continuation": {"share": 0.5},
     "seed": 2,
     "reference_point": [0.4, 9000],
@@ -118,13 +119,24 @@ def test_a_study_from_before_continuation_goes_on(
     assert (resumed, again.id, again.file) == (True, measured.id, study_file())
 
 
-@pytest.mark.parametrize("section", sorted(set(OTHER) - set(MAY_CHANGE)))
+@pytest.mark.parametrize("section", sorted(set(OTHER) - set(MAY_CHANGE) - {"start_from"}))
 def test_what_decides_a_student_may_not_change(
     section: str, measured: Study, storage: RDBStorage, study_file: MakeFile
 ) -> None:
     text = refusal(create_or_resume, storage, study_file(**{section: OTHER[section]}))
     assert f"with another {section};" in text
     assert load(storage, "hand-made").file == measured.file, "the study keeps its file"
+
+
+def test_a_study_may_not_start_from_another_student(
+    measured: Study, storage: RDBStorage, study_file: MakeFile
+) -> None:
+    weights = {"bits": 8, "integer_bits": 1}
+    given = study_file(
+        start_from=OTHER["start_from"], student={"hidden": 4}, quantization={"weights": weights}
+    )
+    assert "start_from" in refusal(create_or_resume, storage, given)
+    assert load(storage, "hand-made").file.start_from is None
 
 
 def test_all_that_changed_is_named(measured: Study, storage: RDBStorage, study_file: MakeFile) -> None:
