@@ -103,7 +103,8 @@ def project(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untype
         "outputs": {"result": "ap_ufixed<16,8,AP_RND_CONV,AP_SAT>"},
     }.items():
         config["LayerName"][name]["Precision"] = types
-    config["LayerName"]["conv"]["Strategy"] = "Resource"  # as released: stores weights transposed
+    for name in ("conv", "dense1"):  # as released, but for dense1: stores weights transposed
+        config["LayerName"][name]["Strategy"] = "Resource"
     made = hls4ml.converters.convert_from_keras_model(
         model,
         hls_config=config,
