@@ -1,8 +1,10 @@
 """QKeras students: the network of their weights, their EBOPs, the child that trains them."""
 
 import io
+import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from objectives.measurement import all_events, measure_point
 from objectives.quantization import DataQuantization, Quantization, WeightQuantization
 from objectives.recipe import Recipe
 from objectives.schemes import hgq
+from objectives.schemes.qkeras import child as child_script
 from objectives.schemes.qkeras.border import listed, numbered, receive, send
 from objectives.schemes.qkeras.network import ebops_of, network_of
 from objectives.schemes.qkeras.remote import Child, RemoteTrainer
@@ -232,6 +235,24 @@ def test_a_trained_student_and_its_hardware_agree_on_every_bit(child: Child, par
     assert measured.cost.hls_dsp > 0
     # What is scored after each epoch is compiled, and the same up to rounding.
     assert np.abs(trainer.measure()[0] - outputs).max() <= 1 / 16
+
+
+@needs_qkeras
+def test_training_takes_the_steps_that_keras_takes() -> None:
+    """Without dropout, whose numbers are this project's own, weights and losses are those of plain code."""
+    package = Path(child_script.__file__).parents[2]
+    command = [
+        str(PYTHON),
+        "-I",
+        str(Path(__file__).with_name("plain_steps.py")),
+        child_script.__file__,
+        package,
+    ]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
+    found = json.loads(printed.splitlines()[-1])
+    assert found["moved"] > 0.005
+    assert found["apart"] < 1e-5
+    assert found["loss"] == pytest.approx(found["plain_loss"], rel=1e-5)
 
 
 VARIANTS = [
