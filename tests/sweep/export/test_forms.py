@@ -20,7 +20,7 @@ from sweep.export.tools import run
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
     """A folder for a form, and one to build in."""
-    made = tmp_path / "form", tmp_path / "scratch"
+    made = tmp_path / "a form", tmp_path / "a scratch folder"
     for folder in made:
         folder.mkdir()
     return made
