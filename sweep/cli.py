@@ -190,6 +190,79 @@ def worker(
 
 
 @app.command()
+def launch(
+    study: StudyArgument,
+    storage: StorageOption = None,
+    engine: Annotated[str, typer.Option(help="local, slurm or htcondor.")] = "local",
+    workers: Annotated[int, typer.Option(min=1, metavar="N", help="How many workers.")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be started or submitted, no more.")
+    ] = False,
+    cpus: Annotated[int, typer.Option(min=1, help="Cores of a worker.")] = 1,
+    memory_gib: Annotated[float, typer.Option(min=0.1, help="Memory of a worker.")] = 3.0,
+    minutes: Annotated[int, typer.Option(min=1, help="Time limit of a job; it is requeued then.")] = 1440,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs of a worker.")] = 0,
+    partition: Annotated[str | None, typer.Option(help="Slurm's partition.")] = None,
+    account: Annotated[str | None, typer.Option(help="Slurm's account or HTCondor's group.")] = None,
+    idle_exit: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="As of `sweep worker`.")
+    ] = None,
+    max_trials: Annotated[int | None, typer.Option(min=1, metavar="N", help="As of `sweep worker`.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start workers of a study that go on by themselves: on this machine, on Slurm or on HTCondor.
+
+    Creates or resumes the study and prepares its data first. `sweep status` shows how it goes, `sweep
+    stop` ends it.
+    """
+    from sweep.display import Display
+    from sweep.launch.launch import describe, launcher_for, order_of, refuse_sqlite, start
+    from sweep.launch.launcher import Resources
+    from sweep.local import prepare_here
+    from sweep.storage import masked, open_storage
+    from sweep.study import create_or_resume
+    from sweep.study_file import find_study_file, load_study_file
+
+    file = load_study_file(find_study_file(study))
+    url = storage or home.default_storage()
+    launcher = launcher_for(engine)
+    resources = Resources(cpus, memory_gib, minutes, gpus, partition, account)
+    chosen = {"--idle-exit": idle_exit, "--max-trials": max_trials}
+    options = [word for name, value in chosen.items() if value is not None for word in (name, str(value))]
+    if dry_run:
+        print(describe(launcher, order_of(file.study, url, workers, resources, *options)), end="")
+        return
+    refuse_sqlite(launcher, url)
+    console = Console(stderr=as_json)
+    made, _ = create_or_resume(open_storage(url), file)
+    if file.simulation is None:
+        with Display(console, 0, 0) as display:
+            prepare_here(made, os.cpu_count() or 1, display)
+    number, jobs = start(made, launcher, url, workers, resources, *options)
+    if as_json:
+        _print_json({"study": file.study, "launch": number, "engine": engine, "jobs": jobs})
+        return
+    console.print(
+        f"Launch {number} of {file.study}: {len(jobs)} workers by {engine}, in {masked(url)}."
+        f" `sweep status {file.study}` shows how it goes, `sweep stop {file.study}` ends it.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def stop(study: StudyName, storage: StorageOption = None, as_json: JsonOption = False) -> None:
+    """Let every worker of a study end its epoch and hand back its run; what waits in a queue is taken out."""
+    from sweep.launch.launch import stop as stop_all
+
+    stopped = stop_all(_open_study(study, storage))
+    if as_json:
+        _print_json(stopped)
+    else:
+        print(f"{stopped['workers_asked']} workers asked to stop, {stopped['jobs_stopped']} jobs ended")
+
+
+@app.command()
 def status(study: StudyName, storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """Show how far a study is: runs, points, front, and what went wrong."""
     from sweep.status import status_of

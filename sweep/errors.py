@@ -6,6 +6,7 @@ CicadaError
 │   └── SearchSpaceError    parameters or a recipe do not belong to a search space
 ├── StudyError              a study cannot be created, found or resumed
 ├── StorageError            the database cannot be reached or does not hold what it should
+├── LaunchError             workers cannot be started, or stopped, as was asked
 ├── SynthesisError          a tool is missing, or a student cannot be given to it
 ├── ReportError             a report of a tool cannot be read
 └── ExportError             a student cannot be exported, or is not, bit for bit, what was exported
@@ -28,6 +29,10 @@ class StudyError(CicadaError, RuntimeError):
 
 class StorageError(CicadaError, RuntimeError):
     """The database could not be reached, or does not hold what it should."""
+
+
+class LaunchError(CicadaError, RuntimeError):
+    """A batch system is not there, refuses, or cannot do what was asked of it."""
 
 
 class SynthesisError(CicadaError, RuntimeError):

@@ -1,6 +1,8 @@
 """Where runs and caches are kept on this machine: the folder `SWEEP_HOME`."""
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
@@ -52,6 +54,11 @@ def logs_folder(study: str) -> Path:
     return home() / "studies" / study / "logs"
 
 
+def launches_folder(study: str) -> Path:
+    """What `sweep launch` wrote and its workers print, a folder a launch."""
+    return home() / "studies" / study / "launches"
+
+
 def synthesis_folder(study: str) -> Path:
     """Running syntheses of a study, a folder each."""
     return home() / "studies" / study / "synthesis"
@@ -60,3 +67,18 @@ def synthesis_folder(study: str) -> Path:
 def artifacts_folder() -> Path:
     """Optuna's artifact store, one for all studies, for they may share a synthesis."""
     return home() / "artifacts"
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for as long as the block runs, for what it starts."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

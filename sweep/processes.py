@@ -102,13 +102,13 @@ def _interrupt(signum: int, frame: object) -> None:
 
 
 def stop_on_signals(stop: threading.Event) -> None:
-    """Let the signals by which a process is asked to end set `stop`; a second one interrupts at once.
+    """Let the signals by which a process is asked to end set `stop`; Ctrl-C again interrupts at once.
 
     Batch systems send SIGTERM, or SIGUSR1 or SIGUSR2 some time before.
     """
 
     def handle(signum: int, frame: object) -> None:
-        if stop.is_set():
+        if stop.is_set() and signum == signal.SIGINT:
             raise KeyboardInterrupt
         stop.set()
 

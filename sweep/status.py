@@ -6,6 +6,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.front import front_of
+from sweep.launch.launch import summary
 from sweep.register import workers_of
 from sweep.slots import Slots
 from sweep.study import Study
@@ -32,6 +33,7 @@ def status_of(study: Study) -> dict[str, Any]:
         "core_seconds_left": (budget - done) * sum(seconds) / len(seconds) if seconds else None,
         **_pace(finished, workers, budget - done),
         "workers": [_worker(worker) for worker in workers if worker["state"] != "ended" or worker["error"]],
+        "launches": summary(study.storage.engine, study.id),
         "retries": slots.attempts(only_repeated=True),
         "syntheses": [job.as_json() for job in Jobs(study.storage.engine, worker_name()).of_study(study.id)],
         "problems": [

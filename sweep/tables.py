@@ -146,6 +146,14 @@ def print_status(console: Console, status: dict[str, Any]) -> None:
 
 def _print_workers(console: Console, status: dict[str, Any]) -> None:
     """Print who works, who was lost, who stopped with an error, and what was tried again."""
+    for launch in status["launches"]:
+        jobs = ", ".join(f"{number} {state}" for state, number in launch["jobs"].items())
+        console.print(
+            f"  launch {launch['launch']} ({launch['engine']}): {jobs}; logs in {launch['folder']}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     for worker in status["workers"]:
         told = {
             "working": f"{worker['doing']}, {worker['runs']} runs in {worker['seconds']:,.0f} s",

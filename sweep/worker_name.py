@@ -15,6 +15,16 @@ def worker_name(pid: int | None = None) -> str:
     return f"{socket.gethostname()}:{pid}:{int(psutil.Process(pid).create_time())}"
 
 
+def host_of(name: str) -> str:
+    """Return the machine of a worker."""
+    return name.rsplit(":", 2)[0]
+
+
+def pid_of(name: str) -> int:
+    """Return the process of a worker."""
+    return int(name.rsplit(":", 2)[1])
+
+
 def is_dead(name: str) -> bool:
     """Tell whether a worker of this host is gone; one of another host may be alive for all we know."""
     host, pid, started = name.rsplit(":", 2)

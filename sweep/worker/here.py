@@ -15,7 +15,7 @@ def work_here(url: str, study: str, options: Options, threads: int, display: Dis
     """Work on the study called `study` with `threads` threads; return it and how many runs ended here.
 
     SIGTERM, SIGINT, SIGUSR1 and SIGUSR2, which batch systems send before they kill, let the worker end its
-    epoch, keep what there is, and hand its run back; a second one interrupts at once.
+    epoch, keep what there is, and hand its run back.
     """
     limit_threads(threads)
     stop = threading.Event()

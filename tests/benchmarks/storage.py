@@ -26,10 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from optuna.trial import TrialState, create_trial
+import sqlalchemy as sa
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from objectives.recipe import Recipe
 from sweep import trial_rows
+from sweep.schema import SLOTS
 from sweep.storage import open_storage
 from sweep.study import Study, create_or_resume
 from sweep.testing import SimulatedRuns
@@ -39,47 +41,56 @@ from tests.sweep.fleet import simulated
 
 #: Points that one run gives the study besides its end.
 HARVEST = 8
+#: Runs that are filled in in one transaction.
+AT_ONCE = 100
 
 
 def fill(study: Study, points: int) -> None:
-    """Add finished runs with their points until there are so many points."""
-    space, rng = study.file.recipe_space(), np.random.default_rng(0)
+    """Add finished runs with their points until there are so many points, many in one transaction."""
     simulation = SimulatedRuns(study)
     worker = Worker(study, lambda _: None, runs=simulation)
-    watch = Watch(lambda: None, Limits())
-    for slot in range(-(-points // (HARVEST + 1))):
-        params = {
-            "student.hidden": int(rng.choice([8, 16, 32])),
-            "training.learning_rate": float(10 ** rng.uniform(-4, -1)),
-            "training.beta.final": float(10 ** rng.uniform(-7, -2)),
-        }
-        recipe: Recipe = space.resolve(params)
-        about = {
-            "role": "run",
-            "digest": recipe.digest(),
-            "slot": slot,
-            "seed": slot,
-            "recipe": recipe.model_dump_json(),
-        }
-        distributions = {name: space.distributions[name] for name in params}
-        template = create_trial(
-            state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=about
-        )
-        claim = worker.slots.claim(10**6)
-        assert claim is not None
+    runs = [_run(study, slot) for slot in range(-(-points // (HARVEST + 1)))]
+    for first in range(0, len(runs), AT_ONCE):
+        some = runs[first : first + AT_ONCE]
+        with study.storage.engine.begin() as connection:
+            for run, (run._trial_id, run.number) in zip(
+                some, trial_rows.insert(connection, study.id, some), strict=True
+            ):
+                result = simulation.train(run, Watch(lambda: None, Limits()))
+                worker._store(connection, run, result, 1.0, frozenset())
+            connection.execute(sa.insert(SLOTS), [_slot(study, run) for run in some])
 
-        def insert(connection: Any, template: Any = template) -> int:
-            return trial_rows.insert(connection, study.id, [template])[0][0]
 
-        trial_id = worker.slots.begin(claim, recipe.digest(), insert)
-        assert trial_id is not None
-        run = study.storage.get_trial(trial_id)
-        result = simulation.train(run, watch)
+def _run(study: Study, slot: int) -> FrozenTrial:
+    """Return a run as its worker begins it."""
+    space, rng = study.file.recipe_space(), np.random.default_rng(slot)
+    params = {
+        "student.hidden": int(rng.choice([8, 16, 32])),
+        "training.learning_rate": float(10 ** rng.uniform(-4, -1)),
+        "training.beta.final": float(10 ** rng.uniform(-7, -2)),
+    }
+    recipe: Recipe = space.resolve(params)
+    about = {"role": "run", "digest": recipe.digest(), "slot": slot, "seed": slot}
+    return create_trial(
+        state=TrialState.RUNNING,
+        params=params,
+        distributions={name: space.distributions[name] for name in params},
+        user_attrs={**about, "recipe": recipe.model_dump_json()},
+    )
 
-        def store(connection: Any, run: Any = run, result: Any = result) -> Any:
-            return worker._store(connection, run, result, 1.0, frozenset())
 
-        worker.slots.finish(claim, store)
+def _slot(study: Study, run: FrozenTrial) -> dict[str, Any]:
+    return {
+        "study_id": study.id,
+        "slot": run.user_attrs["slot"],
+        "trial_id": run._trial_id,
+        "digest": run.user_attrs["digest"],
+        "done": True,
+        "attempt": 1,
+        "worker": "filled",
+        "token": "",
+        "lease_until": 0.0,
+    }
 
 
 class Timed:
