@@ -1,4 +1,4 @@
-"""Trains one QKeras student twice, by this project and by Keras' own `train_on_batch`; prints how they differ.
+"""Trains one QKeras student twice, by this project and by Keras' `train_on_batch`; prints how they differ.
 
     python plain_steps.py CHILD.py OBJECTIVES
 
