@@ -79,6 +79,10 @@ class Verilator:
     """
 
     def __init__(self, folder: Path) -> None:
+        if re.search(r"\s", str(folder)):
+            raise NotVerifiedError(
+                f"Verilator cannot build in {folder}: set TMPDIR to a folder without spaces in its path"
+            )
         self._folder = folder
         self._program: str
         self._root: Path | None
@@ -130,7 +134,7 @@ class Verilator:
                 "CFG_CXXFLAGS_STD_NEWEST": "-std=gnu++20",
                 "CFG_CXXFLAGS_COROUTINES": "-fcoroutines",
                 "CFG_LDLIBS_THREADS": "-pthread",
-                # make cannot do with spaces in paths: these are seen from the folder it builds in.
+                # This environment's path may have spaces, which make cannot do with: these have none.
                 "VERILATOR_ROOT": "../verilator",
                 "PYTHON3": "../verilator/python3",
             }

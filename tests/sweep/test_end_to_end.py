@@ -363,7 +363,7 @@ def test_a_student_of_it_is_exported(
     for wanted in ("nonsense", "lut<=0", "999"):
         said = sweep("export", "tiny", wanted, "--as", "cmssw", "-o", output)
         assert (said.code, len(said.err.splitlines())) == (2, 1), said.err
-    said = sweep("export", "tiny", "best-auc", "--as", "cmssw", "-o", output, "--events", "6000", "--json")
+    said = sweep("export", "tiny", "best-auc", "--as", "cmssw", "-o", output, "--events", 6000, "--json")
     assert said.code == 0, said.err
     found = json.loads(said.out)
     best = max(front_of(undisturbed.study()).points, key=lambda t: t.user_attrs["validation"]["mean_auc"])

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 # Before TensorFlow is imported.
@@ -128,3 +129,19 @@ def exported(
     folder = tmp_path_factory.mktemp("exports") / "an [odd] $name & 'more'"
     order = Order(("keras", "rtl", "hls", "cmssw"), folder, events=4000)
     return Exported(folder, export_student(clipped.folder, TARGET, ABOUT, collisions, order, "# A card\n"))
+
+
+@pytest.fixture
+def convert_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """hls4ml converts in this process: another one would take longer to start than it converts."""
+    from sweep.export import hls_form, tools
+    from sweep.synthesis import hls_project
+
+    def run(arguments: tuple[str, ...], folder: Path, what: str) -> None:
+        if what != "hls4ml":
+            tools.run(arguments, folder, what)
+            return
+        monkeypatch.chdir(folder)
+        assert hls_project.main(arguments[2:]) == 0
+
+    monkeypatch.setattr(hls_form, "run", run)

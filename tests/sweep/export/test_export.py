@@ -2,6 +2,7 @@
 
 import json
 import resource
+import runpy
 import shutil
 import subprocess
 import sys
@@ -98,7 +99,12 @@ def nothing_is_left(tmp_path: Path) -> Iterator[None]:
 
 
 def test_the_same_trial_gives_the_same_bytes(
-    exported: Any, clipped: Any, collisions: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: Any,
+    clipped: Any,
+    collisions: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    convert_here: None,
 ) -> None:
     monkeypatch.setattr(exporter, "compare_forms", lambda *_: {"keras": Comparison(1, 0)})
     order = Order(ALL, tmp_path / "again", events=4000)
@@ -225,9 +231,18 @@ def copy(exported: Any, tmp_path: Path) -> Path:
     return folder
 
 
-def test_verify(copy: Path, quick: None, sweep: Callable[..., Any]) -> None:
-    for path in copy.rglob("*"):
-        path.chmod(0o555 if path.is_dir() else 0o444)
+@pytest.fixture
+def quick_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The emulator is not built either."""
+
+    def same(self: Any, folder: Path, *arguments: Any) -> Answer:
+        return KerasForm().answer(folder.parent / "keras", *arguments)
+
+    monkeypatch.setattr(CmsswForm, "answer", same)
+
+
+@pytest.mark.usefixtures("quick", "quick_emulator")
+def test_verify(copy: Path, sweep: Callable[..., Any]) -> None:
     said = sweep("verify", copy, "--json")
     assert said.code == 0, said.err
     found = json.loads(said.out)
@@ -244,19 +259,16 @@ def test_verify_names_what_differs(copy: Path, quick: None, sweep: Callable[...,
     code = source.read_text()
     assert code.count("return std::uint16_t(") == 1
     source.write_text(code.replace("return std::uint16_t(", "return std::uint16_t(region[251] == 512 ? 3 : "))
+    for path in copy.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
     said = sweep("verify", copy)
     assert said.code == 2
     assert said.err.splitlines()[-1].startswith("error: cmssw: differs from the adder graph on ")
     assert "the first is event " in said.err
 
 
-def test_verify_names_what_was_changed(
-    copy: Path, quick: None, monkeypatch: pytest.MonkeyPatch, sweep: Callable[..., Any]
-) -> None:
-    def same(self: Any, folder: Path, *arguments: Any) -> Answer:
-        return KerasForm().answer(folder.parent / "keras", *arguments)
-
-    monkeypatch.setattr(CmsswForm, "answer", same)
+@pytest.mark.usefixtures("quick", "quick_emulator")
+def test_verify_names_what_was_changed(copy: Path, sweep: Callable[..., Any]) -> None:
     assert verify_folder(copy).complete
     for name in ("hls/firmware/defines.h", "README.md"):
         (copy / name).write_text("changed")
@@ -287,12 +299,10 @@ def test_verify_of_one_form(exported: Any, sweep: Callable[..., Any]) -> None:
     assert "is one form of an export; verify the folder that it lies in" in said.err
 
 
-def test_load_py_runs(exported: Any) -> None:
+def test_load_py_runs(exported: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """What the export says of loading is what a user can do."""
-    ended = subprocess.run(
-        [sys.executable, exported.folder / "keras/load.py"], capture_output=True, text=True, check=True
-    )
-    assert ended.stdout.startswith("500 events, mean score ")
+    runpy.run_path(str(exported.folder / "keras/load.py"))
+    assert capsys.readouterr().out.startswith("500 events, mean score ")
 
 
 @pytest.mark.parametrize("version", ["", "1.2", "1.2.3.4", "v1.2.3", "1.2.x", "1.2.3/../..", "1.2.3\n"])

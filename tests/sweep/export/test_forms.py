@@ -14,13 +14,13 @@ from sweep.export.cmssw_form import CmsswForm, build_host, build_library
 from sweep.export.form import Answer, Source
 from sweep.export.hls_form import HlsForm, check_bench
 from sweep.export.rtl_form import RtlForm, vector_lines
-from sweep.export.tools import run
+from sweep.export.tools import NotVerifiedError, Verilator, run
 
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
     """A folder for a form, and one to build in."""
-    made = tmp_path / "a form", tmp_path / "a scratch folder"
+    made = tmp_path / "a form", tmp_path / "scratch"
     for folder in made:
         folder.mkdir()
     return made
@@ -53,7 +53,7 @@ def test_rtl_of_a_constant_student(constant: Any, collisions: Any, folders: tupl
     assert [path.name for path in (folder / "src").glob("**/*.v")] == ["cicada_student.v"]
 
 
-def test_hls(source: Source, folders: tuple[Path, Path]) -> None:
+def test_hls(source: Source, folders: tuple[Path, Path], convert_here: None) -> None:
     folder, scratch = folders
     HlsForm().write(source, folder)
     answer = HlsForm().answer(folder, "hgq", source.vectors, scratch)
@@ -150,3 +150,8 @@ def test_a_result_that_no_score_can_hold_is_refused() -> None:
     for kernel in (-0.125, 0.5, 2.0**-9):
         with pytest.raises(CostError, match=r"a score is ap_ufixed<16,8>, so its last layer has to clip"):
             result_port(result(kernel))
+
+
+def test_verilator_where_make_cannot_build(tmp_path: Path) -> None:
+    with pytest.raises(NotVerifiedError, match="set TMPDIR to a folder without spaces"):
+        Verilator(tmp_path / "with a space")
