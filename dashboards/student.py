@@ -44,7 +44,7 @@ CURVE_POINTS = 300
 #: Datasets kept in memory, and students whose scores are.
 KEPT_DATASETS, KEPT_STUDENTS = 2, 64
 #: Seconds that Keras has to load one old student.
-PATIENCE = 120
+PATIENCE = 300
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,8 @@ def importance_figure(study: Study) -> go.Figure:
             name=objective,
             marker={"color": SERIES[number % len(SERIES)]},
         )
-    return _laid_out(figure, "Importance of parameters for each objective", "share (PED-ANOVA)", "")
+    _laid_out(figure, "Importance of parameters for each objective", "share (PED-ANOVA)", "")
+    return figure.update_yaxes(automargin=True)
 
 
 def importance(study: Study) -> dict[str, dict[str, float]]:

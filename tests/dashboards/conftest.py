@@ -44,6 +44,8 @@ FILE: dict[str, Any] = {
     "budget": {"trials": 4},
     "seed": 1,
 }
+#: What a page may take, in ms; software draws, and other tests run.
+PATIENCE = 120_000
 #: Seeds of the students, which are not trained: their weights are anywhere.
 SEEDS = range(6)
 
@@ -242,6 +244,7 @@ def page(browser: Any, server: Server, request: pytest.FixtureRequest) -> Iterat
     marker = request.node.get_closest_marker("size")
     width, height = marker.args if marker else (1280, 900)
     context = browser.new_context(viewport={"width": width, "height": height}, base_url=server.url)
+    context.set_default_timeout(PATIENCE)
     opened = context.new_page()
     watched = Watched(opened, [])
     opened.expose_function("hacked", lambda: watched.problems.append("text ran as a script"))

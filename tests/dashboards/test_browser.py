@@ -10,18 +10,15 @@ from dashboards.optuna_view.storage import StudyView
 from sweep.front import front_of
 from tests.dashboards.conftest import NASTY, SIGNAL, Example, Watched
 
-#: What a page may take here, in ms; software draws, and other tests run.
-PATIENCE = 60_000
-
 
 def explore(watched: Watched, hash_: str = "") -> Any:
     watched.page.goto(f"/explorer/looked-at{hash_}")
-    watched.page.wait_for_selector("html[data-ready]", timeout=PATIENCE)
+    watched.page.wait_for_selector("html[data-ready]")
     return watched.page
 
 
 def shown(page: Any, trial: int) -> None:
-    page.wait_for_selector(f"html[data-shown='{trial}']", timeout=PATIENCE)
+    page.wait_for_selector(f"html[data-shown='{trial}']")
 
 
 def many(view: StudyView, copies: int) -> dict[str, Any]:
@@ -185,7 +182,7 @@ def test_all_studies_are_listed(page: Watched) -> None:
     page.page.wait_for_selector("#studies a")
     assert NASTY in page.page.inner_text("#studies")
     page.page.click("#studies a")
-    page.page.wait_for_selector("html[data-ready]", timeout=PATIENCE)
+    page.page.wait_for_selector("html[data-ready]")
 
 
 # ---- the Optuna dashboard -----------------------------------------------------------------------
@@ -194,19 +191,19 @@ def test_all_studies_are_listed(page: Watched) -> None:
 def test_the_optuna_dashboard_shows_notes_figures_and_artifacts(page: Watched, example: Example) -> None:
     opened = page.page
     opened.goto("/dashboard")
-    opened.wait_for_selector("text=looked-at", timeout=PATIENCE)
+    opened.wait_for_selector("text=looked-at")
     opened.goto("/dashboard/studies/1")
-    opened.wait_for_selector("text=Hypervolume of the front against core time", timeout=PATIENCE)
+    opened.wait_for_selector("text=Hypervolume of the front against core time")
     for title in ("Front of looked-at", "Estimated against synthesized LUT", "Importance of parameters"):
         assert opened.locator(f"text={title}").count(), title
     opened.goto(f"/dashboard/studies/1/trials?numbers={example.points[0]}")
-    opened.wait_for_selector("text=open in the explorer", timeout=PATIENCE)
+    opened.wait_for_selector("text=open in the explorer")
     assert opened.locator("td", has_text=SIGNAL).count()
-    opened.wait_for_selector("text=student.zip", timeout=PATIENCE)
+    opened.wait_for_selector("text=student.zip")
     assert opened.locator("img[src*='/artifacts/']").count() == 2
     opened.goto("/dashboard/studies/1/trials?numbers=0")
-    opened.wait_for_selector("text=No student came of it", timeout=PATIENCE)
+    opened.wait_for_selector("text=No student came of it")
     assert "<script>hacked()</script>" in opened.inner_text("body")
     opened.goto("/dashboard/studies/1/note")
-    opened.wait_for_selector("text=Explore the front", timeout=PATIENCE)
+    opened.wait_for_selector("text=Explore the front")
     assert "<img src=x onerror=hacked()>" in opened.inner_text("body")

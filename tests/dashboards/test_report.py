@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from dashboards.figure_file import write_figure
 from dashboards.optuna_view.storage import StudyView
-from dashboards.report.report import report_html, write_figures, write_report
+from dashboards.report.report import report_html, write_report
+from dashboards.study_figures import hypervolume_figure
 from sweep.errors import StudyError
 from sweep.front import front_of
 from sweep.references import Reference
@@ -85,13 +87,12 @@ def test_a_study_without_students_has_no_report(tmp_path: Path) -> None:
     storage.engine.dispose()
 
 
-def test_figures_as_files(view: StudyView, tmp_path: Path) -> None:
+def test_figures_as_images(view: StudyView, tmp_path: Path) -> None:
     pytest.importorskip("kaleido", reason="kaleido is not installed")
     chromium()
-    written = write_figures(front_of(view.study("looked-at")), tmp_path / "figures", "html")
-    assert [path.name for path in written] == [
-        f"looked-at-{name}.html" for name in ("front", "hypervolume", "estimates", "importance")
-    ]
+    figure = hypervolume_figure(view.study("looked-at"))
+    write_figure(figure, tmp_path / "figure.pdf")
+    assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_a_browser_draws_it(reported: str, page: Any, tmp_path: Path) -> None:
@@ -102,3 +103,26 @@ def test_a_browser_draws_it(reported: str, page: Any, tmp_path: Path) -> None:
     assert page.page.locator("img").count() == 2
     assert all(page.page.eval_on_selector_all("img", "all => all.map((one) => one.naturalWidth > 0)"))
     page.problems[:] = [problem for problem in page.problems if "file://" not in problem]
+
+
+def test_the_command_writes_it(
+    sweep_home: Path,
+    example: Example,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from sweep.cli import main
+
+    options = ["--storage", example.url, "-o", str(tmp_path / "report.html")]
+    figures = ["--figures", str(tmp_path / "figures"), "--format", "html"]
+    monkeypatch.setattr("sys.argv", ["sweep", "report", "looked-at", *options, *figures])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    written = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert [path.name for path in written] == [
+        "report.html",
+        *(f"looked-at-{name}.html" for name in ("front", "hypervolume", "estimates", "importance")),
+    ]
+    assert all(path.stat().st_size > 10_000 for path in written)

@@ -91,8 +91,12 @@ def test_a_network_is_saved_beside_no_other_design(copied: Copied, example: Exam
     with pytest.raises(SystemExit, match="not the design that was measured"):
         describe(one.folder)
     assert not (one.folder / NETWORK).exists()
-    with pytest.raises(StudentError, match="could not be read"):
-        students._describe(one.folder / "missing")
+
+
+def test_a_student_that_cannot_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(students.sys, "executable", "/bin/false")  # what Keras says is tested above
+    with pytest.raises(StudentError, match="its layers could not be read"):
+        students._describe(tmp_path)
 
 
 def test_figures_are_pictures_with_the_names_as_text(looked_at: Student) -> None:

@@ -470,7 +470,7 @@ async function showLayer(layer, quiet) {
     make("h3", {}, `${layer.name}: bits of what enters (${shape}), ${whole(layer.inputs_alive)} of ${whole(total)} left`), entering,
     make("h3", {}, `${layer.name}: bits of its weights, ${whole(layer.weights_alive)} of ${whole(weights)} left`), kernel,
     ...(place ? [make("h3", {}, `${layer.name}: weight bits that hang on each place`), place] : []));
-  await heat(entering, image ? beside(layer.input_bits) : [layer.input_bits], image ? "eta (channels side by side)" : "input", image ? "phi" : "", quiet);
+  await heat(entering, image ? beside(layer.input_bits) : [layer.input_bits], image ? (layer.input_shape[2] > 1 ? "eta (channels side by side)" : "eta") : "input", image ? "phi" : "", quiet);
   await heat(kernel, layer.weight_bits[0].length > 1 ? transposed(layer.weight_bits) : [layer.weight_bits.map((row) => row[0])], "input", "output", quiet);
   if (place) await heat(place, layer.bits_by_place, "eta", "phi", quiet);
 }
@@ -597,9 +597,10 @@ async function begin() {
   drawTable();
   await plotly;
   await drawFront();
-  document.documentElement.dataset.drawn = "true";
+  performance.mark("drawn");
   await drawParameters();
   listen();
+  performance.mark("ready");
   document.documentElement.dataset.ready = "true";
   if (trial !== null) openStudent(trial);
   setInterval(lookAgain, LOOK_AGAIN);
