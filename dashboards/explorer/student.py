@@ -35,7 +35,7 @@ def about_student(front: Front, number: int) -> dict[str, Any]:
         "test": trial.user_attrs["test"],
         "synthesis": trial.user_attrs.get("synthesis", []),
         "jobs": trial.user_attrs.get("synthesis_jobs", []),
-        "export": f"sweep export {study.name} {number}",
+        "export": f"sweep export {study.name} {number} -o {study.name}-{number}",
         "optuna": f"/dashboard/studies/{study.id}/trials?numbers={number}",
     }
 

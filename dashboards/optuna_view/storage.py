@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweep.errors import StudyError
 from sweep.schema import CANDIDATES, JOBS
+from sweep.storage import READS
 from sweep.study import STUDY_FILE, Study, load
 from sweep.synthesis.jobs import DONE
 
@@ -84,7 +85,7 @@ class StudyView(_CachedStorage):
     def _reread(self, study_id: int) -> bool:
         """Read the trials again that synthesis wrote to since; the cache takes them for finished."""
         columns = (CANDIDATES.c.trial_id, JOBS.c.id, JOBS.c.attempt, JOBS.c.outcome, JOBS.c.seconds)
-        with self.engine.connect() as connection:
+        with self.engine.connect().execution_options(**READS) as connection:
             rows = connection.execute(
                 sa.select(*columns)
                 .join(JOBS, CANDIDATES.c.job_id == JOBS.c.id)

@@ -56,7 +56,7 @@ def test_the_front_is_drawn_and_a_student_opened_by_keyboard(page: Watched, exam
     shown(opened, dearest)
     panel = opened.inner_text("#student")
     assert f"Trial {dearest}" in panel
-    assert f"sweep export looked-at {dearest}" in panel
+    assert f"sweep export looked-at {dearest} -o looked-at-{dearest}" in panel
     assert SIGNAL in panel, "markup in a name is text"
     assert opened.locator("#student b >> text=jets").count() == 0
     assert opened.locator("#roc .legendtext").all_text_contents() == [SIGNAL, "soup"]

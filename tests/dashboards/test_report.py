@@ -52,7 +52,7 @@ def test_it_says_what_a_meeting_asks(reported: str, example: Example) -> None:
     assert "<td>777</td>" in text
     assert "yosys 0.70, synthesized" in text
     assert f"Trial {example.points[0]}: named" in text
-    assert f"sweep export looked-at {example.points[0]}" in text
+    assert f"sweep export looked-at {example.points[0]} -o looked-at-{example.points[0]}" in text
     assert text.count("data:image/svg+xml") == 2
     assert "training.beta.final" in text
     assert "study: looked-at" in text

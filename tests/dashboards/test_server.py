@@ -60,7 +60,7 @@ def test_points_are_those_of_the_front(server: Server, example: Example) -> None
 def test_a_student_is_told_whole(server: Server, example: Example) -> None:
     number = example.points[0]
     _, _, about = ask(server, f"{STUDENT}/{number}")
-    assert about["export"] == f"sweep export looked-at {number}"
+    assert about["export"] == f"sweep export looked-at {number} -o looked-at-{number}"
     assert {one["name"] for one in about["constraints"]} == {"latency_ns"}
     _, _, performance = ask(server, f"{STUDENT}/{number}/test")
     assert {one["name"]: one["auc"] for one in performance["signals"]} == about["test"]["auc"]
