@@ -102,6 +102,22 @@ def parent_state(study: Study, run: Mapping[str, Any], trainer: "StudentTrainer"
         ) from error
 
 
+def compare_start(study: Study, trainer: "StudentTrainer", state: "State") -> str:
+    """Say how many validation events have another score than the student that the study starts from.
+
+    `state` is what a run begins with; bitwidths are calibrated first, as those of every point.
+    """
+    trainer.load(state)
+    _, scores, _ = trainer.finish()
+    events = trainer.data.validation[: trainer.data.validation_events].numpy()
+    network = start_network(study)
+    differ = 0 if network is None else int((network.predict(events) != scores).sum())
+    return (
+        f"starts from {study.file.start_from}: {differ:,} of {len(scores):,} validation events have another"
+        " score before any training"
+    )
+
+
 def _start_state(study: Study, run: Mapping[str, Any], trainer: "StudentTrainer") -> "State | None":
     """Return the variables of the student that a study starts from, None when it starts from none."""
     network = start_network(study)

@@ -21,10 +21,11 @@ from objectives.training.student_trainer import StudentTrainer
 from objectives.training.trajectory import Snapshot, Trajectory, run_trajectory, thin
 from sweep import home, records
 from sweep.calibration.correction import Correction, correction_for
-from sweep.continuation import parent_state
+from sweep.continuation import compare_start, parent_state
 from sweep.history import History
 from sweep.messages import Noticed, Tell, Working
 from sweep.screening import worth_measuring
+from sweep.start import START_DESIGN
 from sweep.study import Study
 from sweep.training_ground import TrainingGround
 from sweep.worker.runs import Measured, Result, Watch
@@ -75,13 +76,17 @@ class TrainingRuns:
         trainer = self.ground.trainer(recipe)
         left = self._checkpoint(run)
         watch.earlier_seconds = left.seconds if left else 0.0
+        parent = parent_state(self.study, run.user_attrs, trainer)
+        if parent is not None and left is None and START_DESIGN in run.user_attrs:
+            said = compare_start(self.study, trainer, parent)
+            self.tell(Noticed(self.name, f"run {run.number} {said}"))
         trajectory = run_trajectory(
             trainer,
             recipe,
             run.user_attrs["seed"],
             self.ground.judge,
             on_epoch=self._epoch_teller(run.number, recipe),
-            parent=parent_state(self.study, run.user_attrs, trainer),
+            parent=parent,
             resume=left,
             between_epochs=lambda epochs, checkpoint: watch.look(
                 lambda: self._save(run, watch, checkpoint), trained=epochs == recipe.training.epochs

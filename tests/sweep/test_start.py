@@ -19,7 +19,7 @@ from objectives.students.network_file import read_network, write_network
 from sweep import home
 from sweep.continuation import parent_state
 from sweep.errors import StudyError, StudyFileError
-from sweep.messages import Message
+from sweep.messages import Message, Noticed
 from sweep.qkeras_environment import interpreter
 from sweep.start import START_DESIGN, start_network
 from sweep.storage import open_storage
@@ -99,10 +99,14 @@ def storage(own_home: Path) -> Any:
 
 def run(storage: RDBStorage, folder: Path, content: dict[str, Any]) -> Worker:
     study, _ = create_or_resume(storage, parse_study(content, folder / "study.yaml"))
-    said: list[Message] = []
-    worker = Worker(study, said.append)
+    SAID.clear()
+    worker = Worker(study, SAID.append)
     worker.work()
     return worker
+
+
+#: What the last worker said.
+SAID: list[Message] = []
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +154,8 @@ def test_before_any_training_the_student_is_the_one_it_starts_from(worker: Worke
     wanted = read_network(folder / "network.npz").predict(all_events(ground.dataset.validation))
     assert len(np.unique(wanted)) > 10
     assert (outputs == wanted).all()
+    [notice] = [message.text for message in SAID if isinstance(message, Noticed)]
+    assert "starts from given-bits/0: 0 of " in notice
     assert (network.predict(all_events(ground.dataset.test)) != 0).any()
 
 
