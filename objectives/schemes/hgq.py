@@ -330,8 +330,11 @@ def _adopt_weights(layer: keras.Layer, step: Convolve | Dense, inputs: NDArray[n
         layer.moving_mean.assign(mean.astype(np.float32))
         layer.moving_variance.assign(variance.astype(np.float32))
         kernel = kernel * np.sqrt(variance + layer.epsilon)[:, None]
-        bias = bias + mean @ kernel
     layer.kernel.assign(kernel.astype(np.float32))
+    if isinstance(layer, QBatchNormDense):
+        # As the layer takes it off again, in single precision. Else a bias of zero would be what was lost
+        # of large numbers: little, but calibration finds bits for it, and it decides ties.
+        bias = bias + np.asarray(ops.dot(layer.moving_mean, layer.kernel), np.float64)
     if layer.bias is not None:
         layer.bias.assign(bias.astype(np.float32))
 

@@ -1,5 +1,8 @@
 """An HGQ student takes over another student, bit for bit, and is trained from there."""
 
+import dataclasses
+
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +15,7 @@ from objectives.recipe import Recipe
 from objectives.schemes import hgq
 from objectives.schemes.qkeras.network import network_of
 from objectives.students.architecture import Architecture
-from objectives.students.network import QuantizedNetwork
+from objectives.students.network import Dense, QuantizedNetwork
 from objectives.training import batch_last
 from tests.objectives.students import events, keras_scores, student
 
@@ -63,6 +66,20 @@ def test_a_qkeras_student_is_taken_over_bit_for_bit(
     assert len(np.unique(wanted)) > 100
     assert (hgq.describe(model).predict(regions) == wanted).all()
     assert (keras_scores(model, regions) == wanted).all()
+
+
+def test_a_bias_of_zero_is_zero_where_events_are_hot() -> None:
+    """A batch norm takes a sum of large numbers off a bias, in single precision; nothing may be left."""
+    architecture = Architecture(hidden=16)
+    network = qkeras_network(architecture)
+    zero = [dataclasses.replace(s, bias=s.bias * 0) if isinstance(s, Dense) else s for s in network.steps]
+    model = hgq.build_student(architecture, like_qkeras("parameter"))
+    hot = np.random.default_rng(2).integers(0, 256, (2000, 18, 14)).astype(np.uint16)
+    hgq.adopt(model, QuantizedNetwork(network.input_shape, tuple(zero)), hot)
+    dense1 = hgq.quantized_layers(model)[1]
+    assert np.abs(dense1.bias).max() > 1
+    left = dense1.bias - keras.ops.dot(dense1.moving_mean, dense1.kernel)
+    assert not np.asarray(left).any()
 
 
 def test_an_hgq_student_is_taken_over_with_bitwidths_of_its_own() -> None:

@@ -241,13 +241,8 @@ def test_a_trained_student_and_its_hardware_agree_on_every_bit(child: Child, par
 def test_training_takes_the_steps_that_keras_takes() -> None:
     """Without dropout, whose numbers are this project's own, weights and losses are those of plain code."""
     package = Path(child_script.__file__).parents[2]
-    command = [
-        str(PYTHON),
-        "-I",
-        str(Path(__file__).with_name("plain_steps.py")),
-        child_script.__file__,
-        package,
-    ]
+    script = Path(__file__).with_name("plain_steps.py")
+    command = [str(PYTHON), "-I", str(script), child_script.__file__, str(package)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
     found = json.loads(printed.splitlines()[-1])
     assert found["moved"] > 0.005
