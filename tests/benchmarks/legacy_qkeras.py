@@ -112,8 +112,13 @@ def main() -> None:
             result["plain"].append(plain(ground, recipe, seed, Path(folder)))
             print(seed, result["ours"][-1], result["plain"][-1], file=sys.stderr)
     ground.close()
-    means = {name: float(np.mean([run["mean_auc"] for run in result[name]])) for name in ("ours", "plain")}
-    result |= {"means": means, "difference": means["ours"] - means["plain"]}
+    # A student that died has no score; it is in the result all the same.
+    both = [pair for pair in zip(result["ours"], result["plain"], strict=True) if "mean_auc" in pair[0]]
+    means = {
+        name: float(np.mean([pair[side]["mean_auc"] for pair in both])) if both else None
+        for side, name in enumerate(("ours", "plain"))
+    }
+    result |= {"means": means, "of_seeds": [pair[0]["seed"] for pair in both]}
     print(json.dumps(result, indent=1))
 
 
