@@ -1,5 +1,6 @@
 """What tests of exports share: students of every kind, events, one export of all forms."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -141,7 +142,7 @@ def convert_here(monkeypatch: pytest.MonkeyPatch) -> None:
         if what != "hls4ml":
             tools.run(arguments, folder, what)
             return
-        monkeypatch.chdir(folder)
-        assert hls_project.main(arguments[2:]) == 0
+        with contextlib.chdir(folder):
+            assert hls_project.main(arguments[2:]) == 0
 
     monkeypatch.setattr(hls_form, "run", run)
