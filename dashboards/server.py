@@ -1,9 +1,9 @@
 """`sweep dashboard`: the Optuna dashboard and the explorer, in one server."""
 
 import logging
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,6 @@ from dashboards.optuna_view.storage import StudyView
 from sweep.errors import StorageError
 from sweep.references import Reference
 from sweep.storage import open_storage
-from sweep.study_file import load_study_file
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -34,7 +33,10 @@ class Server:
     waitress: BaseWSGIServer | MultiSocketServer
     url: str
 
-    def serve(self) -> None:
+    def serve(self, study: str | None = None) -> None:
+        """Answer; the trials of `study`, which take a while to read, are read before somebody asks."""
+        if study is not None:
+            threading.Thread(target=self.view.study(study).trials, daemon=True).start()
         self.waitress.run()
 
     def close(self) -> None:
@@ -100,11 +102,10 @@ def _port(server: BaseWSGIServer | MultiSocketServer) -> int:
     return int(server.effective_port)
 
 
-def pages(server: Server, study: str | None = None) -> dict[str, str]:
+def pages(server: Server, name: str | None = None) -> dict[str, str]:
     """Return the addresses to open, by name; StudyError for a study that is not there."""
-    if study is None:
+    if name is None:
         return {"Optuna dashboard": f"{server.url}/dashboard", "explorer": f"{server.url}/explorer"}
-    name = load_study_file(Path(study)).study if study.endswith((".yaml", ".yml")) else study
     found = server.view.study(name)
     return {
         "Optuna dashboard": f"{server.url}/dashboard/studies/{found.id}",

@@ -619,17 +619,16 @@ def dashboard(
     from dashboards.server import listen, pages
     from sweep.errors import StudyError
 
-    references = {}
-    if reference:
-        if study is None:
-            raise StudyError("--reference is measured on the events of a study; name the STUDY")
-        opened = _open_study(study, storage)
-        references[opened.name] = _measure_references(opened, reference)
+    if reference and study is None:
+        raise StudyError("--reference is measured on the events of a study; name the STUDY")
+    opened = None if study is None else _open_study(study, storage)
+    chosen = opened.name if opened else None
+    references = {chosen: _measure_references(opened, reference)} if chosen else {}
     url = storage or home.default_storage()
     server = listen(url, host, port, references=references, public=public, read_only=read_only)
     console = Console(stderr=True)
     try:
-        for name, address in pages(server, study).items():
+        for name, address in pages(server, chosen).items():
             console.print(f"{name:17} {address}", highlight=False, soft_wrap=True)
         if public:
             console.print(
@@ -639,7 +638,7 @@ def dashboard(
                 highlight=False,
             )
         console.print("Ctrl-C ends it.", highlight=False)
-        server.serve()
+        server.serve(chosen)
     except KeyboardInterrupt:
         pass
     finally:

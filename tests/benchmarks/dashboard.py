@@ -31,6 +31,7 @@ from dashboards.explorer.app import Explorer
 from dashboards.optuna_view.notes import annotations
 from dashboards.optuna_view.storage import SHARE, StudyView
 from dashboards.server import listen
+from sweep import trial_rows
 from sweep.storage import open_storage
 from sweep.study import create_or_resume
 from sweep.study_file import parse_study
@@ -60,6 +61,7 @@ def make(url: str, points: int) -> None:
     storage = open_storage(url)
     study, _ = create_or_resume(storage, parse_study(copy.deepcopy(FILE), Path("x.yaml")))
     space = study.file.recipe_space().distributions
+    trials = []
     for start in range(0, points, POINTS_A_RUN):
         params = {
             "student.hidden": 3 + int(rng.integers(2)),
@@ -69,13 +71,15 @@ def make(url: str, points: int) -> None:
             state=TrialState.FAIL,
             user_attrs={"role": "run", "recipe": '{"student": {"family": "cicada-v1", "hidden": 3}}'},
         )
-        study.optuna.add_trial(run)
+        trials.append(run)
         number = start // POINTS_A_RUN * (POINTS_A_RUN + 1)
         size, quality = 10 ** rng.uniform(2.5, 4.5), rng.uniform(0.9, 1)
         for epoch in range(min(POINTS_A_RUN, points - start)):
             lut = size * 0.8**epoch
             auc = float(quality * (1 - 0.4 * (300 / lut) ** 0.5))
-            study.optuna.add_trial(point(params, space, number, epoch, lut, auc))
+            trials.append(point(params, space, number, epoch, lut, auc))
+    with storage.engine.begin() as connection:
+        trial_rows.insert(connection, study.id, trials)
     storage.engine.dispose()
 
 

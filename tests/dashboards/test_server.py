@@ -176,7 +176,10 @@ def test_sweep_dashboard_says_where_it_is_and_ends_with_ctrl_c(example: Example)
         "0",
     ]
     environment = {**os.environ, "SWEEP_HOME": str(example.home)}
+    # Where tests run in the background a shell lets them ignore Ctrl-C, and what they start, too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     assert process.stderr is not None
     lines = [process.stderr.readline() for _ in range(3)]
     address = re.search(r"http://127\.0\.0\.1:\d+/explorer/looked-at", "".join(lines))

@@ -14,13 +14,15 @@ const RANKS = {
 };
 const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["autoScale2d", "toImage"] };
 const LOOK_AGAIN = 15000; // ms between looks at a study that may be running
-const ROWS = 200; // of the table
+const ROWS = 100; // of the table
+const LINES = 2000; // through the parameters: more take seconds to draw, and are a blur
 
 let data = null; // the study's points, one list a column
 let open = null; // the trial whose student is open
 let cursor = -1; // the front point under the keyboard's cursor
 let byFront = null, byParameters = null; // sets of points: what was brushed in either figure
 let loading = 0; // the last student asked for
+let axes = []; // values of every point on each axis of the parameters
 
 // ---- small things -------------------------------------------------------------------------------
 
@@ -261,8 +263,30 @@ function drawParameters() {
     line: { color: score.map((_, i) => (!rank.has(i) || (shown && !shown.has(i)) ? -0.02 : rank.get(i))), colorscale: scale, cmin: -0.02, cmax: 1 },
     unselected: { line: { color: colour("path"), opacity: 0.15 } },
   };
+  axes = dimensions.map((one) => one.values);
+  const lines = drawnLines(shown);
+  for (const one of dimensions) {
+    // The ends of an axis are those of all points.
+    const ends = [one.values.reduce((a, b) => Math.min(a, b)), one.values.reduce((a, b) => Math.max(a, b))];
+    if (ends[0] < ends[1]) one.range = ends;
+    one.values = lines.map((i) => one.values[i]);
+  }
+  trace.line.color = lines.map((i) => trace.line.color[i]);
+  $("parameters-hint").textContent = lines.length < data.trial.length ? ` ${whole(lines.length)} of ${whole(data.trial.length)} are drawn: the front, the selection, and others evenly.` : "";
   $("parameters").style.minWidth = `${dimensions.length * 105}px`;
   return Plotly.react($("parameters"), [trace], base({ margin: { l: 60, r: 60, t: 62, b: 20 } }), { ...CONFIG, displayModeBar: false });
+}
+
+// The front first, then what is selected, then others, evenly chosen; selected ones on top.
+function drawnLines(shown) {
+  if (data.trial.length <= LINES) return all();
+  const first = all().filter((i) => data.on_front[i]).slice(0, LINES / 2);
+  const chosen = new Set(first);
+  for (const pool of [shown ? [...shown] : [], all()]) {
+    const step = Math.max(1, Math.ceil(pool.length / Math.max(1, LINES - chosen.size)));
+    for (let i = 0; i < pool.length && chosen.size < LINES; i += step) chosen.add(pool[i]);
+  }
+  return [...chosen];
 }
 
 function dimension(parameter) {
@@ -285,12 +309,12 @@ function decades(values) {
 }
 
 function readParameters() {
-  const ranges = ($("parameters").data || [{ dimensions: [] }])[0].dimensions;
+  const drawn = ($("parameters").data || [{ dimensions: [] }])[0].dimensions;
   let found = null;
-  for (const one of ranges) {
+  for (const [place, one] of drawn.entries()) {
     if (!one.constraintrange) continue;
     const parts = Array.isArray(one.constraintrange[0]) ? one.constraintrange : [one.constraintrange];
-    const kept = all().filter((i) => parts.some(([low, high]) => one.values[i] >= low && one.values[i] <= high));
+    const kept = all().filter((i) => parts.some(([low, high]) => axes[place][i] >= low && axes[place][i] <= high));
     found = new Set(found ? kept.filter((i) => found.has(i)) : kept);
   }
   return found;
@@ -513,8 +537,8 @@ function listen() {
 
 async function afterBrush(from) {
   drawTable();
-  if (from === "front") await drawParameters();
   await drawFront();
+  if (from === "front") await drawParameters();
 }
 
 async function clearBrushes() {
