@@ -158,7 +158,7 @@ def test_ten_thousand_points(page: Watched, view: StudyView) -> None:
     assert drawn == 10_200
     opened.select_option("#axis", "ff")
     opened.wait_for_function("document.getElementById('front').layout.xaxis.title.text.startsWith('FF')")
-    assert opened.locator("#table tbody tr").count() == 106
+    assert opened.locator("#table tbody tr").count() == 100
 
 
 def test_a_server_that_is_gone_is_said(page: Watched) -> None:
