@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -41,6 +43,9 @@ class Form(StrEnum):
     cmssw = "cmssw"
     all = "all"
 
+
+storage_app = typer.Typer(help="The database of studies.", no_args_is_help=True)
+app.add_typer(storage_app, name="storage")
 
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="A study file, or the name of one that comes with sweep.")
@@ -763,6 +768,64 @@ def qkeras_install(
         _print_json({"python": str(python), "packages": qkeras_environment.PACKAGES})
     else:
         print(python)
+
+
+@storage_app.command("init")
+def storage_init(storage: StorageOption = None) -> None:
+    """Make the tables of a new database; one that has them stays as it is."""
+    from sweep.storage import masked, open_storage
+
+    url = storage or home.default_storage()
+    open_storage(url).engine.dispose()
+    print(f"{masked(url)}: ready")
+
+
+@storage_app.command("upgrade")
+def storage_upgrade(storage: StorageOption = None) -> None:
+    """Bring the tables of an older version up to date, with all that is in them."""
+    from sweep.storage import masked, open_storage
+    from sweep.storage_check import check
+
+    url = storage or home.default_storage()
+    before = check(url)
+    open_storage(url, create=False).engine.dispose()
+    print(f"{masked(url)}: {before.state}, version {before.version or 'none'}; now {check(url).version}")
+
+
+@storage_app.command("check")
+def storage_check(storage: StorageOption = None, as_json: JsonOption = False) -> None:
+    """Look at a database and change nothing; the exit code is 1 unless its tables are current."""
+    from sweep.storage_check import check
+
+    found = check(storage or home.default_storage())
+    if as_json:
+        _print_json(found.as_json())
+    else:
+        print(f"{found.url}: {found.server}, tables {found.state}. {found.advice}".strip())
+        print(f"{found.studies} studies, {found.trials} trials, {found.stuck} stuck")
+        print(f"{found.round_trip_ms:g} ms a round trip; this clock is {found.clock_offset_s:+g} s off")
+    raise typer.Exit(0 if found.state == "current" else 1)
+
+
+@storage_app.command("serve")
+def storage_serve(
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the data are kept.  [default: in SWEEP_HOME]")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on: this machine's, for workers of others.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5433,
+) -> None:
+    """Run a PostgreSQL from PyPI until Ctrl-C, and say how workers reach it."""
+    from sweep.embedded_postgresql import serve
+
+    with serve(folder or home.server_folder(), host, port) as served:
+        print(f"export PGPASSFILE={served.passfile}\nexport SWEEP_STORAGE={served.url}", flush=True)
+        stopped = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stopped.set())
+        stopped.wait()
 
 
 @app.command()

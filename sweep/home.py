@@ -19,6 +19,11 @@ def default_storage() -> str:
     return os.environ.get("SWEEP_STORAGE") or f"sqlite:///{home() / 'sweep.db'}"
 
 
+def server_folder() -> Path:
+    """The PostgreSQL of `sweep storage serve`."""
+    return home() / "postgresql"
+
+
 def data_cache() -> Path:
     """Generated collisions, by content."""
     return home() / "data"

@@ -7,12 +7,13 @@ full disk, is said at once, in one line.
 
 import functools
 import logging
+import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import optuna
 from sqlalchemy.exc import DBAPIError, OperationalError
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from sweep.errors import StorageError
 
@@ -21,6 +22,9 @@ T = TypeVar("T")
 
 #: Seconds that an outage is waited out.
 PATIENCE = 900.0
+#: Seconds that are left for it in a process that was told to stop, which sets `leaving`.
+LAST_PATIENCE = 15.0
+leaving = threading.Event()
 #: Seconds between two tries, at most; shared evenly by chance, so that workers do not return as one.
 LONGEST_PAUSE = 4.0
 #: SQLSTATE of PostgreSQL: connection lost, shut down, starting, too many connections, failed over to a
@@ -44,6 +48,8 @@ def is_outage(error: BaseException) -> bool:
     if state is not None:
         return str(state).startswith(AWAY)
     text = str(error.orig)
+    if "password" in text or "authentication" in text:
+        return False
     if "FATAL" in text:  # a password, a role or a database that is not there will not come by waiting
         return any(phrase in text for phrase in SOON_BACK)
     # SQLite says "locked" when another process has written for longer than the busy timeout.
@@ -78,7 +84,7 @@ def retried(function: Callable[P, T]) -> Callable[P, T]:
     def patient(*args: P.args, **kwargs: P.kwargs) -> T:
         retrying = Retrying(
             retry=retry_if_exception(is_outage),
-            stop=stop_after_delay(PATIENCE),
+            stop=_is_over,
             wait=wait_random_exponential(multiplier=0.2, max=LONGEST_PAUSE),
             before_sleep=_note,
             reraise=True,
@@ -86,6 +92,10 @@ def retried(function: Callable[P, T]) -> Callable[P, T]:
         return retrying(function, *args, **kwargs)
 
     return patient
+
+
+def _is_over(state: RetryCallState) -> bool:
+    return (state.seconds_since_start or 0.0) > (LAST_PATIENCE if leaving.is_set() else PATIENCE)
 
 
 def _note(state: RetryCallState) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from objectives.errors import CicadaError
 from sweep import home, qkeras_environment
 from sweep.messages import Message, Noticed, Tell, WorkerEnded, Working
+from sweep.patience import leaving
 from sweep.study_file import StudyFile
 from sweep.worker_name import worker_name
 
@@ -111,6 +112,7 @@ def stop_on_signals(stop: threading.Event) -> None:
         if stop.is_set() and signum == signal.SIGINT:
             raise KeyboardInterrupt
         stop.set()
+        leaving.set()
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         if signal.getsignal(number) is not signal.SIG_IGN:

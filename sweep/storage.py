@@ -156,6 +156,16 @@ def _one_at_a_time(url: str) -> Iterator[None]:
         yield
 
 
+def existing_file(url: str) -> None:
+    """Raise StorageError for a URL that is none, or names an SQLite file that is not there."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise StorageError("storage: not a database URL") from error
+    if parsed.get_backend_name() == "sqlite":
+        _sqlite_file(parsed, masked(url), create=False)
+
+
 def _sqlite_file(url: URL, shown: str, create: bool) -> Path:
     """Return the file of an SQLite URL, in a folder that is there."""
     name = url.database

@@ -17,11 +17,17 @@ def _config(connection: sa.Connection) -> Config:
     return config
 
 
-def is_current(connection: sa.Connection) -> bool:
-    """Tell whether our tables are there, as this version of the program wants them."""
+def revisions(connection: sa.Connection) -> tuple[str | None, str]:
+    """Return the version of our tables, None where there are none, and the newest that there is."""
     found = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     head = ScriptDirectory.from_config(_config(connection)).get_current_head()
-    return found.get_current_revision() == head
+    return found.get_current_revision(), str(head)
+
+
+def is_current(connection: sa.Connection) -> bool:
+    """Tell whether our tables are there, as this version of the program wants them."""
+    found, newest = revisions(connection)
+    return found == newest
 
 
 def upgrade(connection: sa.Connection) -> None:
