@@ -91,7 +91,7 @@ class Checkpoint:
                 header["constant_since"],
                 header["seconds"],
             )
-        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
             if isinstance(error, TrainingError):
                 raise
             raise TrainingError(f"{path}: cannot be read as a checkpoint ({error}); remove it") from error

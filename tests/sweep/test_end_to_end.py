@@ -565,7 +565,7 @@ def test_workers_do_not_outlive_who_started_them(
 ) -> None:
     """The parent alone is killed, as by a system that runs out of memory."""
     run = Running.start(folder, other_home, "--workers", "1")
-    run.wait_for("starting")
+    run.wait_for(r"run \d+: compiling")
     family = run.family()
     assert family
     run.process.kill()

@@ -70,6 +70,7 @@ def test_from_nothing_to_a_front_of_real_students(tmp_path: Path) -> None:
         assert set(point["test"]["auc"]) == signals, "exposure is never scored"
         assert {p.name for p in Path(point["student"]).iterdir()} == {
             "student.keras",
+            "network.npz",
             "adder_graph.json.gz",
             "student.json",
         }
