@@ -113,7 +113,9 @@ def test_a_student_gets_results(run: Any, tool: Tool, case: Case, student_folder
 
 
 @pytest.mark.parametrize(
-    "content", [None, b"", b"not an archive", gzip.compress(b"{"), gzip.compress(b"[1, 2]")]
+    "content",
+    [None, b"", b"not an archive", gzip.compress(b"{"), gzip.compress(b"[1, 2]")],
+    ids=["absent", "empty", "text", "half", "a list"],
 )
 def test_a_corrupted_student_is_refused_in_one_line(
     tool: Tool, adder_graph_folder: Path, tmp_path: Path, content: bytes | None
