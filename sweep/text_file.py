@@ -11,7 +11,7 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` into a file; raises StudyError if it cannot be written, and leaves what was there."""
     temporary = path.with_name(f".tmp-{path.name}")
     try:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
         raise StudyError(

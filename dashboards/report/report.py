@@ -1,9 +1,7 @@
 """A study as one HTML file that can be mailed, printed and read without this program or the internet."""
 
 import base64
-import contextlib
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -30,6 +28,7 @@ from sweep.front import Front
 from sweep.references import Reference
 from sweep.status import status_of
 from sweep.synthesis.jobs import Jobs
+from sweep.text_file import write_text
 from sweep.worker_name import worker_name
 
 #: Chosen students that are shown with their curves and bitwidths; each takes seconds and 100 kB.
@@ -64,18 +63,7 @@ def write_report(
         raise StudyError(
             f"study {front.study.name!r} has no measured student yet; there is nothing to report"
         )
-    text = report_html(front, references, progress)
-    temporary = path.with_name(f".tmp-{path.name}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StudyError(
-            f"{path}: cannot be written ({error.strerror}); give a path in a folder of yours"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    write_text(path, report_html(front, references, progress))
 
 
 def write_figures(front: Front, folder: Path, kind: str, references: Sequence[Reference] = ()) -> list[Path]:
