@@ -60,7 +60,7 @@ class HlsForm(Form):
         shutil.copyfile(source.folder / STUDENT, beside / STUDENT)
         run(conversion_command(source.target, source.scheme, token=""), beside, "hls4ml")
         project = beside / SOURCES
-        _forget_when_and_where(project)
+        forget_when_and_where(project)
         data = project / "tb_data"
         data.mkdir(exist_ok=True)
         regions, scores = source.bench()
@@ -87,17 +87,18 @@ class HlsForm(Form):
         return Answer(scores, {"c++": version_of(cxx)})
 
 
-def _forget_when_and_where(project: Path) -> None:
+def forget_when_and_where(project: Path) -> None:
     """Take out what differs between two conversions of the same student: a random stamp and a copy of it."""
     (project / hls_project.RECORD).unlink()
     configuration = project / "hls4ml_config.yml"
     text = configuration.read_text()
-    stamp = re.search(r"^Stamp: (?:')?([0-9a-f]{8})", text, re.MULTILINE)
+    # The quotes are YAML's: a stamp of digits alone has them, others do not.
+    stamp = re.search(r"^Stamp: '?([0-9a-f]{8})'?$", text, re.MULTILINE)
     if stamp is None:
         raise ExportError(f"hls: {configuration.name} has no stamp; another version of hls4ml?")
     (project / "keras_model.keras").unlink(missing_ok=True)
     text = re.sub(r"^KerasModel: .*$", "KerasModel: null", text, flags=re.MULTILINE)
-    configuration.write_text(text.replace(stamp[1], "student"))
+    configuration.write_text(text.replace(stamp[0], "Stamp: student"))
     library = project / "build_lib.sh"
     library.write_text(library.read_text().replace(stamp[1], "student"))
 

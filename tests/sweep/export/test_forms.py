@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from objectives.costs.score_port import raw_scores
 from sweep.errors import ExportError
 from sweep.export.certificate import compare
 from sweep.export.cmssw_form import CmsswForm, build_host, build_library
 from sweep.export.form import Answer, Source
-from sweep.export.hls_form import HlsForm, check_bench
+from sweep.export.hls_form import HlsForm, check_bench, forget_when_and_where
 from sweep.export.rtl_form import RtlForm, vector_lines
 from sweep.export.tools import NotVerifiedError, Verilator, run
+from sweep.synthesis.hls_project import RECORD
 
 
 @pytest.fixture
@@ -32,6 +34,19 @@ def source(flat: Any, collisions: Any) -> Source:
     made: Source = flat.source(collisions, "1.1.0")
     assert (raw_scores(flat.network.predict(made.vectors.images())) == made.scores).all()
     return made
+
+
+@pytest.mark.parametrize("stamp", ["d2b033ee", "12345678", "09876543"])
+def test_a_project_of_hls4ml_keeps_nothing_of_its_random_stamp(tmp_path: Path, stamp: str) -> None:
+    written = {"KerasModel": "/somewhere/keras_model.keras", "ProjectName": "student", "Stamp": stamp}
+    (tmp_path / "hls4ml_config.yml").write_text(yaml.safe_dump(written))
+    (tmp_path / "build_lib.sh").write_text(f"PROJECT=student\nLIB_STAMP={stamp}\n")
+    (tmp_path / RECORD).write_text("{}")
+    forget_when_and_where(tmp_path)
+    assert (tmp_path / "hls4ml_config.yml").read_text() == (
+        "KerasModel: null\nProjectName: student\nStamp: student\n"
+    )
+    assert (tmp_path / "build_lib.sh").read_text() == "PROJECT=student\nLIB_STAMP=student\n"
 
 
 def test_students_are_what_their_names_say(collisions: Any, clipped: Any, flat: Any, constant: Any) -> None:
