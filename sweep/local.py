@@ -45,17 +45,22 @@ def run_here(study: Study, url: str, workers: int, display: Display) -> None:
         for number in range(min(workers, remaining))
     ]
     try:
-        told_to_stop = _watch(study, url, children, slots, display)
+        _watch(study, url, children, slots, display)
     except BaseException:
         _stop(children)
         release_dead(slots)
         raise
     done = slots.done()
-    if told_to_stop and done < study.file.budget.trials:
+    if stopped_early(study, done):
         raise StudyError(
             f"workers were told to stop with {done} of {study.file.budget.trials} runs done;"
             " the same command goes on where this was"
         )
+
+
+def stopped_early(study: Study, done: int) -> bool:
+    """Tell whether workers, all ended well, left some of the budget after `done` runs: they were told to."""
+    return done < study.file.budget.trials and not study.hours_are_spent()
 
 
 def release_dead(slots: Slots) -> None:
@@ -94,9 +99,9 @@ def _next(child: Child) -> Message | None:
         return None
 
 
-def _watch(study: Study, url: str, children: list[Child], slots: Slots, display: Display) -> bool:
-    """Show what workers say until all have ended; tell whether one was told to stop."""
-    replaced, told_to_stop = 0, False
+def _watch(study: Study, url: str, children: list[Child], slots: Slots, display: Display) -> None:
+    """Show what workers say until all have ended."""
+    replaced = 0
     while children:
         by_pipe = {child.messages: child for child in children}
         for pipe in wait(by_pipe):
@@ -113,7 +118,6 @@ def _watch(study: Study, url: str, children: list[Child], slots: Slots, display:
             child.process.join()
             code, name = child.process.exitcode, child.process.name
             if code == 0:
-                told_to_stop |= slots.done() < study.file.budget.trials
                 continue
             release_dead(slots)
             replaced += 1
@@ -121,7 +125,6 @@ def _watch(study: Study, url: str, children: list[Child], slots: Slots, display:
                 raise StudyError(f"{name} ended with exit code {code} again; {child.log} says why")
             display.show(Noticed(name, f"ended with exit code {code} ({child.log}); another one goes on"))
             children.append(start_worker(url, study.name, name, child.log))
-    return told_to_stop
 
 
 def _stop(children: Iterable[Child]) -> None:
