@@ -15,7 +15,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from objectives.config import content_digest
-from objectives.data.dataset import Dataset, Part
+from objectives.data.config import DatasetConfig
+from objectives.data.dataset import Dataset, Part, dataset_digest
 from objectives.data.deposits import DEPOSITS
 from objectives.data.geometry import IMAGE_SHAPE
 from objectives.data.h5 import file_digest
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Change when the same configuration would give another teacher.
 VERSION = 1
+#: File of the targets of all events but deposits, in a teacher's folder.
+TARGETS = "targets.npz"
 #: Largest score of 16 bits, 8 of them fractional.
 LARGEST_TARGET = 256 - 1 / 256
 #: Images in one step of a prediction.
@@ -63,10 +66,9 @@ def load_teacher(
     It has seen zero bias alone: datasets that differ in their deposits share one teacher, and one
     folder of `cache`, where the targets of each set of deposits are a file of their own.
     """
-    model_digest = _user_teacher_digest(config.file) if config.file else config.digest()
-    digest = content_digest([VERSION, model_digest, dataset.digest])
+    digest = _digest(config, dataset.digest)
     folder = cache / digest
-    finished = folder / "targets.npz"
+    finished = folder / TARGETS
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         if not finished.exists():
@@ -74,6 +76,25 @@ def load_teacher(
         made = _deposit_targets(config, dataset, folder, progress) if dataset.deposits else {}
     with np.load(finished) as stored:
         return Teacher(digest, {name: stored[name] for name in stored.files} | made)
+
+
+def has_targets(config: TeacherConfig, dataset: DatasetConfig, cache: Path) -> bool:
+    """Tell whether `cache` holds the targets of a dataset; its events need not be read for that.
+
+    Raises DataError or TeacherError when a file that the user names cannot be read.
+    """
+    folder = cache / _digest(config, dataset_digest(dataset))
+    there = (folder / TARGETS).exists()
+    return there and (not dataset.deposits or any(folder.glob(_deposit_file(dataset.deposits, "*"))))
+
+
+def _digest(config: TeacherConfig, dataset_digest: str) -> str:
+    model_digest = _user_teacher_digest(config.file) if config.file else config.digest()
+    return content_digest([VERSION, model_digest, dataset_digest])
+
+
+def _deposit_file(count: int, content: str) -> str:
+    return f"{DEPOSITS}-{count}-{content}.npy"
 
 
 def _user_teacher_digest(file: Path) -> str:
@@ -116,7 +137,7 @@ def _deposit_targets(
     """Return the targets of a dataset's deposits, by part and class; computed once for these events."""
     events = dataset.train.exposure[DEPOSITS]
     content = hashlib.sha256(np.ascontiguousarray(events).data).hexdigest()[:16]
-    finished = folder / f"{DEPOSITS}-{content}.npy"
+    finished = folder / _deposit_file(len(events), content)
     if not finished.exists():
         model = _finished_teacher(config, folder)
         targets = np.empty(len(events), np.float32)

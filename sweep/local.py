@@ -4,7 +4,9 @@ import time
 from collections.abc import Iterable
 from multiprocessing.connection import wait
 
+from objectives.data.dataset import is_made
 from objectives.errors import CicadaError
+from objectives.teacher import has_targets
 from sweep import home
 from sweep.display import Display
 from sweep.errors import StudyError
@@ -13,6 +15,7 @@ from sweep.processes import Child, start_preparation, start_worker
 from sweep.slots import Slots
 from sweep.start import start_network
 from sweep.study import Study
+from sweep.study_file import StudyFile
 from sweep.worker_name import is_dead, worker_name
 
 #: A worker that dies without a word is replaced; this many times in all.
@@ -72,6 +75,8 @@ def release_dead(slots: Slots) -> None:
 
 def prepare_here(study: Study, cores: int, display: Display) -> None:
     """Make what all workers of a study share, its dataset and its teacher, unless they are there."""
+    if _is_prepared(study.file):
+        return
     log = home.logs_folder(study.name) / "preparation.log"
     child = start_preparation(study.file, cores, log)
     try:
@@ -89,6 +94,14 @@ def prepare_here(study: Study, cores: int, display: Display) -> None:
             display.show(message)
     finally:
         _stop([child])
+
+
+def _is_prepared(file: StudyFile) -> bool:
+    """Tell whether a worker has nothing to make, but only to read."""
+    if file.scheme == "qkeras":  # its environment may have to be made
+        return False
+    made = is_made(file.dataset, home.data_cache())
+    return made and has_targets(file.teacher, file.dataset, home.teacher_cache())
 
 
 def _next(child: Child) -> Message | None:

@@ -103,6 +103,15 @@ def pythia_folder(source: PythiaSource, cache: Path) -> Path:
     return cache / f"pythia-v{GENERATOR_VERSION}-{generator_digest(source)}"
 
 
+def is_made(config: DatasetConfig, cache: Path) -> bool:
+    """Tell whether there is nothing to generate: the events are in `cache`, or come from files."""
+    source = config.source
+    if not isinstance(source, PythiaSource):
+        return True
+    folder = pythia_folder(source, cache)
+    return all((folder / f"{name}.h5").exists() for name in ("zero_bias", *source.signals, *source.exposure))
+
+
 def dataset_digest(config: DatasetConfig) -> str:
     """Return 16 hex digits that name the dataset's events and their division.
 

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from objectives.data.config import DatasetConfig, H5Source, PythiaSource, Split
-from objectives.data.dataset import Dataset, Part, _divide, available_processors, dataset_digest, load_dataset
+from objectives.data.dataset import (
+    Dataset,
+    Part,
+    _divide,
+    available_processors,
+    dataset_digest,
+    is_made,
+    load_dataset,
+)
 from objectives.data.deposits import make_deposits
 from objectives.data.h5 import write_regions
 from objectives.data.pileup import POOL_PARTS
@@ -230,6 +238,7 @@ SMALL = PythiaSource(zero_bias=200, signal_events=40, signals=("tt",), pool=100)
 def test_generated_events_are_cached_and_divided(tmp_path: Path) -> None:
     said = []
     config = DatasetConfig(source=SMALL)
+    assert not is_made(config, tmp_path)
     dataset = load_dataset(config, tmp_path, processes=1, progress=lambda what, *_: said.append(what))
     assert [len(part.zero_bias) for part in parts(dataset)] == [100, 30, 60, 10]
     assert [len(part.signals.get("tt", ())) for part in parts(dataset)] == [0, 12, 24, 4]
@@ -238,6 +247,7 @@ def test_generated_events_are_cached_and_divided(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [f"pythia-v1-{generator_digest(SMALL)}"]
 
     said.clear()
+    assert is_made(config, tmp_path)
     # The folder also serves a configuration that asks for less.
     fewer = DatasetConfig(source=SMALL.model_copy(update={"exposure": ()}))
     again = load_dataset(fewer, tmp_path, progress=lambda what, *_: said.append(what))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from objectives.data.h5 import write_regions
-from objectives.teacher import target
+from objectives.teacher import has_targets, target
 from sweep import home
 from sweep.messages import Message, Working
 from sweep.processes import _prepare
@@ -67,6 +67,22 @@ def test_deposits_are_prepared_once_and_trained_on(
     expected = target(np.mean(deposits.astype(np.float32) ** 2, axis=(1, 2)))
     assert data.targets.numpy()[50:] == pytest.approx(expected, abs=1.01 / 256)
     assert len(data.validation.numpy()[: data.validation_events]) == 15 + 30, "deposits are never scored"
+
+
+def test_what_is_prepared_is_known_without_reading_it(tmp_path: Path, sweep_home: Path) -> None:
+    def is_known(file: StudyFile) -> bool:
+        return has_targets(file.teacher, file.dataset, home.teacher_cache())
+
+    file, other = study(tmp_path, 60), study(tmp_path, 30)
+    assert not is_known(file)
+    prepare(file)
+    assert is_known(file)
+    assert not is_known(other), "its deposits have no targets yet"
+    none = file.model_copy(update={"dataset": file.dataset.model_copy(update={"deposits": 0})})
+    assert is_known(none)
+    (folder,) = (path for path in home.teacher_cache().iterdir() if path.is_dir())
+    (folder / "targets.npz").unlink()
+    assert not is_known(file)
 
 
 def test_studies_with_other_deposits_share_the_teacher(tmp_path: Path, sweep_home: Path) -> None:
