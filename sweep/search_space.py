@@ -446,6 +446,12 @@ class SearchSpace:
         domain = self._searched.get(_BETA_FINAL)
         return domain if isinstance(domain, Range) else None
 
+    def whole_ramp(self) -> dict[str, Any]:
+        """Return the parameter by which beta ramps through all that is searched; none without such a ramp."""
+        final = self.beta_range()
+        is_ramp = self.fixed.get(_BETA_SCHEDULE) == "log-ramp" and self._matters(_BETA_FINAL, {})
+        return {_BETA_FINAL: final.high} if final and is_ramp else {}
+
     def example(self) -> Recipe:
         """Return one of the recipes: fixed values are all the same in every other."""
         return self._build({path: _extremes(domain)[0] for path, domain in self._searched.items()})

@@ -161,9 +161,14 @@ class Budget(Config):
 
 
 class Harvest(Config):
-    """How many students a training run gives the study besides its end: at most `points`."""
+    """What a training run gives the study besides its end: at most `points` students.
+
+    With `whole_ramps`, runs that start anew take beta to the high end of its range: a ramp that ends lower
+    gives nothing that this one does not pass.
+    """
 
     points: int = Field(default=8, ge=1, le=1000)
+    whole_ramps: bool = True
 
 
 class Continuation(Config):

@@ -57,10 +57,11 @@ class Drawing:
         sampler = sampler_for(self.study.file, slot, history.finished_runs)
         learns_from_runs = self.study.file.sampler.name in ("nsga2", "nsga3")
         study = _study_in_memory(self.study, history.seen_by_sampler(all_of_it=learns_from_runs))
-        fixed = self._fixed_params(slot, continuation)
+        fixed = self._ramp(continuation) | self._fixed_params(slot, continuation)
         for draw in range(MAX_DRAWS):
             if draw == MAX_DRAWS // 2:  # a sampler may insist on what it likes best
                 sampler = optuna.samplers.RandomSampler(seed=slot)
+                fixed = self._fixed_params(slot, continuation)
             study.sampler = with_fixed(sampler, fixed)
             trial = study.ask()
             recipe = self.space.suggest(trial)
@@ -108,6 +109,10 @@ class Drawing:
         if not by_chance and not (exhausted and share > 0):
             return None
         return choose_parent(self.history, self.space, self.runs.is_compiled, rng)
+
+    def _ramp(self, continuation: Continuation | None) -> dict[str, Any]:
+        whole = continuation is None and self.study.file.harvest.whole_ramps
+        return self.space.whole_ramp() if whole else {}
 
     def _fixed_params(self, slot: int, continuation: Continuation | None) -> dict[str, Any]:
         """Return the parameters that are not for the sampler to choose."""
