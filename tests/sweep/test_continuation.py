@@ -329,6 +329,26 @@ def test_a_share_of_runs_goes_on(
     assert going_on == 0 if share == 0 else 5 < going_on < 25
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_new_runs_ramp_through_all_that_is_searched(
+    make_study: Callable[..., Study], begin: Begin, whole: bool
+) -> None:
+    study = make_study(harvest={"whole_ramps": whole}, continuation={"share": 0.0})
+    trials = [begin(study) for _ in range(4)]
+    ends = {trial.params["training.beta.final"] for trial in trials if trial is not None}
+    assert (ends == {FINAL["high"]}) == whole
+    assert len(ends) == (1 if whole else 4)
+
+
+def test_what_has_no_ramp_of_its_own_is_drawn() -> None:
+    def ramp(beta: Mapping[str, Any]) -> dict[str, Any]:
+        return SearchSpace.parse({"training": {"beta": {"initial": 1e-7, **beta}}}).whole_ramp()
+
+    assert ramp({"final": FINAL}) == {"training.beta.final": 1e-2}
+    assert ramp({"final": 1e-3}) == ramp({"final": [1e-3, 1e-2]}) == {}
+    assert ramp({"schedule": ["log-ramp", "constant"], "final": FINAL}) == {}
+
+
 def test_first_runs_are_as_the_study_says(
     make_study: Callable[..., Study], point: MakePoint, begin: Begin
 ) -> None:
@@ -345,7 +365,9 @@ def test_first_runs_are_as_the_study_says(
         recipe = study.file.recipe_space().resolve(trial.params)
         assert trial.user_attrs["recipe"] == recipe.model_dump_json()
         params.append(trial.params)
-    assert params[0]["training.beta.final"] != params[2]["training.beta.final"], "the rest is drawn"
+    drawn = "training.exposure_fraction"
+    assert params[0][drawn] != params[2][drawn], "the rest is drawn"
+    assert [p["training.beta.final"] for p in params] == [1e-2, 1e-3, 1e-2], "but for the ramp"
     later = begin(study)
     assert later is not None
     assert STARTS_FROM in later.user_attrs
