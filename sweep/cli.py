@@ -859,13 +859,13 @@ def _open_study(name: str, storage: str | None, *, with_file: bool = False, writ
 
 def _measure_references(study: Any, texts: list[str] | None) -> list[Any]:
     """Return the references given, measured on a study's events."""
+    if not texts:
+        return []
     from sweep.display import Display
     from sweep.messages import Working
     from sweep.references import measure_references, parse_references
 
-    paths = parse_references(texts or [])
-    if not paths:
-        return []
+    paths = parse_references(texts)
     with Display(Console(stderr=True), 0, 0) as display:
         return measure_references(
             study,

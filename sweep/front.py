@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 from sweep import home, records
 from sweep.calibration.correction import Correction, correction_for, raw_cost
 from sweep.study import Study
+from sweep.trial_rows import Excerpt
 
 if TYPE_CHECKING:  # it knows alkaid and the data, which take long to import
     from sweep.references import Reference
@@ -87,7 +88,7 @@ class Front:
 
 def front_of(study: Study) -> Front:
     """Return the study's front as it is now."""
-    points = list(study.points())
+    points = study.measured()
     correction = None
     if study.file.synthesis.calibration:
         correction = correction_for(study.storage.engine, study.file.target)
@@ -97,28 +98,28 @@ def front_of(study: Study) -> Front:
     best = [feasible[i] for i in np.flatnonzero(moocore.is_nondominated(losses))] if feasible else []
     cost = next(i for i, d in enumerate(study.file.directions) if d == "minimize")
     best.sort(key=lambda trial: _values(study, trial, costs[trial.number])[cost])
-    return Front(study, best, _hypervolume(study, best, costs), costs)
+    return Front(study, study.whole(best), _hypervolume(study, best, costs), costs)
 
 
-def _cost(study: Study, correction: Correction | None, trial: FrozenTrial) -> dict[str, Any]:
+def _cost(study: Study, correction: Correction | None, trial: Excerpt) -> dict[str, Any]:
     cost = trial.user_attrs["cost"]
     if correction is None:
         return raw_cost(cost)
     return correction.apply(cost, study.file.hardware.clock_ns)
 
 
-def _is_feasible(study: Study, trial: FrozenTrial, cost: dict[str, Any]) -> bool:
+def _is_feasible(study: Study, trial: FrozenTrial | Excerpt, cost: dict[str, Any]) -> bool:
     validation = trial.user_attrs["validation"]
     kept = records.constraint_values(study.file.constraints, validation, cost)
     return all(value <= 0 for value in kept.values())
 
 
-def _values(study: Study, trial: FrozenTrial, cost: dict[str, Any]) -> list[float]:
+def _values(study: Study, trial: FrozenTrial | Excerpt, cost: dict[str, Any]) -> list[float]:
     validation = trial.user_attrs["validation"]
     return [records.metric(name, validation, cost) for name in study.file.objectives]
 
 
-def _hypervolume(study: Study, trials: list[FrozenTrial], costs: dict[int, dict[str, Any]]) -> float:
+def _hypervolume(study: Study, trials: list[Excerpt], costs: dict[int, dict[str, Any]]) -> float:
     """Return the volume between `trials` and the study's reference point, costs in their own units."""
     if not trials:
         return 0.0

@@ -8,6 +8,27 @@ import sqlalchemy as sa
 
 TABLES = sa.MetaData()
 
+#: Where Optuna, and where we, note the version of the tables; and the newest version of each. Alembic knows
+#: these too, but a command that only looks at a study need not import it, which takes a third of a second.
+OPTUNA_VERSION_TABLE, OPTUNA_VERSION = "alembic_version", "v3.2.0.a"
+VERSION_TABLE, VERSION = "sweep_version", "0003"
+
+
+def is_current(connection: sa.Connection) -> bool:
+    """Tell whether Optuna's tables and ours are there, as this version of the program wants them."""
+    wanted = {OPTUNA_VERSION_TABLE: OPTUNA_VERSION, VERSION_TABLE: VERSION}
+    inspector = sa.inspect(connection)
+    return all(
+        inspector.has_table(table) and _versions(connection, table) == [version]
+        for table, version in wanted.items()
+    )
+
+
+def _versions(connection: sa.Connection, table: str) -> list[str]:
+    query = sa.select(sa.column("version_num", sa.String)).select_from(sa.table(table))
+    return list(connection.execute(query).scalars())
+
+
 #: Training runs of a study's budget, each held by a lease (`sweep.slots`).
 SLOTS = sa.Table(
     "sweep_slots",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from sweep.front import front_of
 from sweep.launch.launch import summary
@@ -17,28 +17,26 @@ from sweep.worker_name import worker_name
 def status_of(study: Study) -> dict[str, Any]:
     """Return the form of `sweep status --json`."""
     slots = Slots(study.storage.engine, study.id, worker_name())
-    runs = study.runs()
-    finished = [t for t in runs if t.state.is_finished()]
-    seconds = [t.user_attrs["core_seconds"] for t in finished if "core_seconds" in t.user_attrs]
+    seconds = study.run_seconds()
     front = front_of(study)
     budget, done = study.file.budget.trials, slots.done()
     workers = workers_of(study.storage.engine, study.id)
     return {
         "study": study.name,
         "runs": {"done": done, "budget": budget, "running": slots.holders()},
-        "points": sum(1 for _ in study.points()),
+        "points": len(front.costs),
         "front": len(front.points),
         "hypervolume": front.hypervolume,
         "core_seconds": sum(seconds),
         "core_seconds_left": (budget - done) * sum(seconds) / len(seconds) if seconds else None,
-        **_pace(finished, workers, budget - done),
+        **_pace(workers, budget - done),
         "workers": [_worker(worker) for worker in workers if worker["state"] != "ended" or worker["error"]],
         "launches": summary(study.storage.engine, study.id),
         "retries": slots.attempts(only_repeated=True),
         "syntheses": [job.as_json() for job in Jobs(study.storage.engine, worker_name()).of_study(study.id)],
         "problems": [
             {"trial": t.number, "parent": t.user_attrs.get("parent"), "problem": t.user_attrs["problem"]}
-            for t in study.trials(TrialState.FAIL)
+            for t in study.attributes("problem", "parent", states=[TrialState.FAIL])
             if "problem" in t.user_attrs
         ],
     }
@@ -57,9 +55,7 @@ def _worker(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _pace(
-    finished: Sequence[FrozenTrial], workers: Sequence[Mapping[str, Any]], left: int
-) -> dict[str, float | None]:
+def _pace(workers: Sequence[Mapping[str, Any]], left: int) -> dict[str, float | None]:
     """Return the runs an hour of the workers that are at work, and the seconds until all runs are done.
 
     None where no worker is at work, or none of them has ended a run yet.
@@ -68,7 +64,7 @@ def _pace(
     rates = [
         worker["runs"] / worker["elapsed"] for worker in working if worker["runs"] and worker["elapsed"] > 0
     ]
-    if not rates or not finished:
+    if not rates:
         return {"runs_per_hour": None, "seconds_left": None}
     rate = sum(rates)
     return {"runs_per_hour": 3600 * rate, "seconds_left": max(left, 0) / rate}

@@ -7,26 +7,26 @@ connection is done again (`sweep.patience`).
 """
 
 import sqlite3
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import optuna
 import sqlalchemy
-from alembic.util import CommandError
 from filelock import FileLock
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import event
+from sqlalchemy import event, orm
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from sweep import trial_rows
 from sweep.errors import StorageError
-from sweep.migrations.upgrade import is_current, upgrade
 from sweep.patience import reason, retried, waited_out
+from sweep.schema import is_current
+from sweep.trial_rows import Excerpt
 
 #: Seconds that a process waits for another's write.
 BUSY_TIMEOUT = 100
@@ -54,6 +54,22 @@ def masked(url: str) -> str:
 class StudyStorage(RDBStorage):
     """Optuna's storage, which reads trials ten times faster and waits for a server that is away."""
 
+    @classmethod
+    def as_it_is(cls, url: str, engine_kwargs: dict[str, Any]) -> Self:
+        """Return the storage of tables that are as this program wants them.
+
+        It has what Optuna's constructor gives it, but for the look at the tables, which imports Alembic.
+        """
+        storage = cls.__new__(cls)
+        storage.url = cls._fill_storage_url_template(url)
+        storage.engine_kwargs = engine_kwargs
+        storage.skip_compatibility_check = False
+        storage.heartbeat_interval = storage.grace_period = None
+        storage.heartbeat_stale_trial_callback = storage.failed_trial_callback = None
+        storage.engine = sqlalchemy.create_engine(storage.url, **engine_kwargs)
+        storage.scoped_session = orm.scoped_session(orm.sessionmaker(bind=storage.engine))
+        return storage
+
     @waited_out
     def _get_trials(
         self,
@@ -67,6 +83,20 @@ class StudyStorage(RDBStorage):
                 connection, study_id, after=trial_id_greater_than, and_ids=included_trial_ids
             )
         return found if states is None else [trial for trial in found if trial.state in states]
+
+    @waited_out
+    def read_attributes(
+        self, study_id: int, names: Collection[str], states: Collection[TrialState]
+    ) -> list[Excerpt]:
+        """Return the trials of a study that have one of the named user attributes; only these are read."""
+        with self.engine.connect().execution_options(**READS) as connection:
+            return trial_rows.read_attributes(connection, study_id, names, states)
+
+    @waited_out
+    def read_some(self, study_id: int, ids: Collection[int]) -> list[FrozenTrial]:
+        """Return the trials of a study with these ids."""
+        with self.engine.connect().execution_options(**READS) as connection:
+            return trial_rows.read(connection, study_id, after=trial_rows.LAST_ID, and_ids=ids)
 
 
 #: What of Optuna's storage is one transaction that may be repeated.
@@ -121,8 +151,6 @@ def open_storage(url: str, *, create: bool = True, patient: bool = False) -> Stu
         raise StorageError(
             f"{shown}: cannot be opened as a study database ({said}); check the URL"
         ) from error
-    except CommandError as error:
-        raise StorageError(f"{shown}: was made by a newer version of sweep; use that one") from error
     except RuntimeError as error:  # Optuna: tables of another version
         if isinstance(error, StorageError):
             raise
@@ -131,15 +159,29 @@ def open_storage(url: str, *, create: bool = True, patient: bool = False) -> Stu
 
 def _opened(url: str, **arguments: Any) -> StudyStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = StudyStorage.as_it_is(url, arguments)
+    with storage.engine.connect() as connection:
+        current = is_current(connection)
+    if not current:
+        storage.engine.dispose()
+        return _upgraded(url, arguments)
+    if storage.engine.dialect.name == "sqlite":
+        _configure_sqlite(storage.engine)
+    return storage
+
+
+def _upgraded(url: str, arguments: dict[str, Any]) -> StudyStorage:
+    from sweep.migrations.upgrade import upgrade  # Alembic, for those who need it
+
     with _one_at_a_time(url):
         storage = StudyStorage(url, engine_kwargs=arguments)
         if storage.engine.dialect.name == "sqlite":
             _configure_sqlite(storage.engine)
-        with storage.engine.connect() as connection:
-            current = is_current(connection)
-        if not current:
-            with storage.engine.begin() as connection:
+        with storage.engine.begin() as connection:
+            try:
                 upgrade(connection)
+            except StorageError as error:
+                raise StorageError(f"{masked(url)}: {error}") from error
     return storage
 
 

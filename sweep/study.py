@@ -1,7 +1,7 @@
 """A study in the database: an Optuna study that carries its study file."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +11,14 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.errors import StudyError
+from sweep.storage import StudyStorage
 from sweep.study_file import StudyFile
+from sweep.trial_rows import Excerpt
 
 #: User attribute of the Optuna study that holds the study file.
 STUDY_FILE = "sweep:study_file"
+#: States of trials that have ended.
+FINISHED = tuple(state for state in TrialState if state.is_finished())
 #: Sections that may change when a study goes on; they decide nothing about a student that is there.
 MAY_CHANGE = ("budget", "continuation", "description", "promotion", "synthesis", "sampler", "reference_point")
 
@@ -47,14 +51,45 @@ class Study:
         """Tell whether a trial has its result."""
         return self.trials()[number].state.is_finished()
 
+    def attributes(self, *names: str, states: Collection[TrialState] = FINISHED) -> list[Excerpt]:
+        """Return the trials that have one of these user attributes, in order of their numbers.
+
+        Of ten thousand trials it takes a fraction of the time that `trials` does: nothing else is read.
+        """
+        if isinstance(self.storage, StudyStorage):
+            return self.storage.read_attributes(self.id, names, states)
+        return [
+            Excerpt(t._trial_id, t.number, t.user_attrs)
+            for t in self.trials(*states)
+            if not t.user_attrs.keys().isdisjoint(names)
+        ]
+
+    def whole(self, excerpts: Sequence[Excerpt]) -> list[FrozenTrial]:
+        """Return all that is known of some trials, in their order."""
+        if isinstance(self.storage, StudyStorage):
+            read = self.storage.read_some(self.id, [excerpt.id for excerpt in excerpts])
+            known = {trial.number: trial for trial in read}
+            return [known[excerpt.number] for excerpt in excerpts]
+        trials = self.trials()
+        return [trials[excerpt.number] for excerpt in excerpts]
+
+    def run_seconds(self) -> list[float]:
+        """Return the processor time that each finished run took, in seconds."""
+        return [float(run.user_attrs["core_seconds"]) for run in self.attributes("core_seconds")]
+
     def core_seconds(self) -> float:
         """Return the processor time that the finished runs took, in seconds."""
-        return float(sum(t.user_attrs.get("core_seconds", 0.0) for t in self.runs()))
+        return sum(self.run_seconds())
 
     def hours_are_spent(self) -> bool:
         """Tell whether the finished runs took the `core_hours` of the budget, if it has any."""
         hours = self.file.budget.core_hours
         return hours is not None and self.core_seconds() >= hours * 3600
+
+    def measured(self) -> list[Excerpt]:
+        """Return the scores and the cost of every measured student, as `points` gives all of it."""
+        found = self.attributes("cost", "validation", states=[TrialState.COMPLETE])
+        return [student for student in found if "cost" in student.user_attrs]
 
     def points(self) -> Iterator[FrozenTrial]:
         """Yield every measured student: harvested epochs and the ends of runs."""

@@ -10,7 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
@@ -33,6 +33,8 @@ USER = TrialUserAttributeModel.__table__
 SYSTEM = TrialSystemAttributeModel.__table__
 STEPS = TrialIntermediateValueModel.__table__
 
+#: The highest id that a trial may have.
+LAST_ID = 2**31 - 1
 #: Parameters of one statement; SQLite of old allows 32,766 in all.
 MOST_IDS = 10_000
 
@@ -50,12 +52,10 @@ def read(
     after: int = -1,
     and_ids: Collection[int] = (),
     states: Collection[TrialState] | None = None,
-    user_attrs: Collection[str] | None = None,
 ) -> list[FrozenTrial]:
     """Return the trials of a study whose ids are above `after` or among `and_ids`, by id.
 
-    `user_attrs` are the names of those wanted, all by default. Raises KeyError for a study that is
-    not there.
+    Raises KeyError for a study that is not there.
     """
     if (
         connection.execute(sa.select(STUDIES.c.study_id).where(STUDIES.c.study_id == study_id)).first()
@@ -75,7 +75,7 @@ def read(
         return []
     values = _values(connection, chosen)
     params = _params(connection, chosen)
-    user = _attributes(connection, USER, chosen, user_attrs)
+    user = _attributes(connection, USER, chosen)
     system = _attributes(connection, SYSTEM, chosen)
     steps = _steps(connection, chosen)
     wanted = None if len(and_ids) <= MOST_IDS else set(and_ids)
@@ -97,6 +97,31 @@ def read(
         for row in trials
         if wanted is None or row.trial_id > after or row.trial_id in wanted
     ]
+
+
+class Excerpt(NamedTuple):
+    """A trial, with no more of it than some of its user attributes."""
+
+    id: int
+    number: int
+    user_attrs: dict[str, Any]
+
+
+def read_attributes(
+    connection: sa.Connection, study_id: int, names: Collection[str], states: Collection[TrialState]
+) -> list[Excerpt]:
+    """Return the trials of a study, by number, that have one of the named user attributes; only these."""
+    query = (
+        sa.select(TRIALS.c.trial_id, TRIALS.c.number, USER.c.key, USER.c.value_json)
+        .join(USER, TRIALS.c.trial_id == USER.c.trial_id)
+        .where(TRIALS.c.study_id == study_id, TRIALS.c.state.in_(list(states)), USER.c.key.in_(list(names)))
+    )
+    found: dict[int, Excerpt] = {}
+    for trial_id, number, key, text in connection.execute(query):
+        if number not in found:
+            found[number] = Excerpt(trial_id, number, {})
+        found[number].user_attrs[key] = json.loads(text)
+    return [found[number] for number in sorted(found)]
 
 
 def _of_trials(
@@ -129,13 +154,8 @@ def _params(
 
 
 def _attributes(
-    connection: sa.Connection,
-    table: Any,
-    chosen: sa.ColumnElement[bool],
-    names: Collection[str] | None = None,
+    connection: sa.Connection, table: Any, chosen: sa.ColumnElement[bool]
 ) -> dict[int, dict[str, Any]]:
-    if names is not None:
-        chosen = sa.and_(chosen, table.c.key.in_(list(names)))
     found: dict[int, dict[str, Any]] = defaultdict(dict)
     for trial, key, text in _of_trials(connection, table, chosen, table.c.key, table.c.value_json):
         found[trial][key] = json.loads(text)

@@ -2,8 +2,7 @@
 
 from alembic import context
 
-from sweep.migrations.upgrade import VERSION_TABLE
-from sweep.schema import TABLES
+from sweep.schema import TABLES, VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],

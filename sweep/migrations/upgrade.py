@@ -5,9 +5,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 
-#: Optuna keeps its own version in `alembic_version` of the same database.
-VERSION_TABLE = "sweep_version"
+from sweep.errors import StorageError
+from sweep.schema import VERSION_TABLE
 
 
 def _config(connection: sa.Connection) -> Config:
@@ -24,13 +25,15 @@ def revisions(connection: sa.Connection) -> tuple[str | None, str]:
     return found.get_current_revision(), str(head)
 
 
-def is_current(connection: sa.Connection) -> bool:
-    """Tell whether our tables are there, as this version of the program wants them."""
-    found, newest = revisions(connection)
-    return found == newest
-
-
 def upgrade(connection: sa.Connection) -> None:
-    """Make our tables, or change those of an older version, in the transaction of `connection`."""
-    if not is_current(connection):
+    """Make our tables, or change those of an older version, in the transaction of `connection`.
+
+    Raises StorageError for a version that this program does not know.
+    """
+    found, newest = revisions(connection)
+    if found == newest:
+        return
+    try:
         command.upgrade(_config(connection), "head")
+    except CommandError as error:
+        raise StorageError("was made by a newer version of sweep; use that one") from error

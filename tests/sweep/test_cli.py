@@ -292,15 +292,26 @@ def test_a_reader_that_leaves_early_sees_no_error(at: list[str]) -> None:
     assert done.stderr == ""
 
 
+FRAMEWORKS = {"tensorflow", "keras", "hgq", "pythia8mc", "hls4ml"}
+
+
 @pytest.mark.parametrize(
-    ("command", "part"), [(["status"], "6 points"), (["promote", "--dry-run"], "3 points")], ids=str
+    ("command", "part", "slow"),
+    [
+        (["status"], "6 points", FRAMEWORKS | {"alembic", "alkaid"}),
+        (["front"], "3 points", FRAMEWORKS | {"alembic", "alkaid"}),
+        (["promote", "--dry-run"], "3 points", FRAMEWORKS),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_looking_at_a_study_needs_no_training_framework(command: list[str], part: str, at: list[str]) -> None:
+def test_looking_at_a_study_needs_nothing_that_is_slow_to_import(
+    command: list[str], part: str, slow: set[str], at: list[str]
+) -> None:
     code = (
         "import sys; from sweep.cli import main\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code\n"
-        "loaded = {'tensorflow', 'keras', 'hgq', 'pythia8mc', 'hls4ml'} & set(sys.modules)\n"
+        f"loaded = {slow} & set(sys.modules)\n"
         "sys.exit(f'loaded {loaded}' if loaded else 0)"
     )
     done = subprocess.run(

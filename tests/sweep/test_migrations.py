@@ -18,8 +18,7 @@ from optuna.storages import RDBStorage
 
 from sweep.errors import StorageError
 from sweep.migrations import upgrade as upgrading
-from sweep.migrations.upgrade import VERSION_TABLE
-from sweep.schema import SLOTS, TABLES
+from sweep.schema import OPTUNA_VERSION, SLOTS, TABLES, VERSION, VERSION_TABLE
 from sweep.slots import Slots
 from sweep.storage import open_storage
 
@@ -128,6 +127,12 @@ def test_the_schema_names_what_migrations_name(opened: Callable[[], sa.Engine]) 
         assert unique_names(engine, table.name) == {unique.name for unique in _uniques(table)}
         found = {index["name"] for index in sa.inspect(engine).get_indexes(table.name)}
         assert {index.name for index in table.indexes} == found - unique_names(engine, table.name)
+
+
+def test_the_newest_versions_are_those_that_alembic_knows(opened: Callable[[], sa.Engine]) -> None:
+    engine = opened()
+    assert NEWEST == VERSION
+    assert versions(engine) == {"alembic_version": [OPTUNA_VERSION], VERSION_TABLE: [VERSION]}
 
 
 @pytest.mark.parametrize("broken", ["column", "type", "constraint", "index", "table"])
