@@ -30,6 +30,7 @@ from objectives.students.layers import Layer, layers_of
 from objectives.students.network import QuantizedNetwork
 from objectives.students.network_file import NETWORK, read_network
 from sweep import home
+from sweep.artifacts.students import student_folder
 from sweep.errors import StudyError
 from sweep.study import Study
 from sweep.study_file import StudyFile
@@ -91,7 +92,7 @@ class Student:
     @property
     def folder(self) -> Path:
         """Where it is saved; StudyError where it is not, as on a machine other than that of the study."""
-        folder = home.students_folder(self.study.name) / str(self.trial.user_attrs["student"])
+        folder = student_folder(self.study, self.trial)
         if not folder.is_dir():
             raise StudyError(
                 f"{folder}: the student of trial {self.trial.number} is not on this machine; set SWEEP_HOME"

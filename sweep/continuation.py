@@ -15,7 +15,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from objectives.recipe import Recipe
-from sweep import home
+from sweep.artifacts.students import student_folder
 from sweep.errors import StudyError
 from sweep.history import STARTS_FROM, History
 from sweep.search_space import SearchSpace
@@ -91,8 +91,7 @@ def parent_state(study: Study, run: Mapping[str, Any], trainer: "StudentTrainer"
     number = run.get(STARTS_FROM)
     if number is None:
         return _start_state(study, run, trainer)
-    name = study.trials()[number].user_attrs["student"]
-    file = home.students_folder(study.name) / name / "student.keras"
+    file = student_folder(study, study.trials()[number]) / "student.keras"
     try:
         return trainer.read(file)
     except (OSError, ValueError, BadZipFile) as error:

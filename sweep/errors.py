@@ -9,6 +9,7 @@ CicadaError
 ├── LaunchError             workers cannot be started, or stopped, as was asked
 ├── SynthesisError          a tool is missing, or a student cannot be given to it
 ├── ReportError             a report of a tool cannot be read
+├── ArtifactError           where artifacts are kept cannot be reached, read or written
 └── ExportError             a student cannot be exported, or is not, bit for bit, what was exported
 """
 
@@ -41,6 +42,10 @@ class SynthesisError(CicadaError, RuntimeError):
 
 class ReportError(CicadaError, ValueError):
     """One line: ``FILE: table or line: what was expected``; never a figure in place of one not found."""
+
+
+class ArtifactError(CicadaError, RuntimeError):
+    """A folder or bucket of artifacts cannot be reached, read or written; no secret is in it."""
 
 
 class ExportError(CicadaError, RuntimeError):

@@ -74,6 +74,11 @@ def artifacts_folder() -> Path:
     return home() / "artifacts"
 
 
+def artifacts_place() -> str | None:
+    """Where studies that are made now keep their artifacts, `SWEEP_ARTIFACTS`; None for this home alone."""
+    return os.environ.get("SWEEP_ARTIFACTS") or None
+
+
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables for as long as the block runs, for what it starts."""

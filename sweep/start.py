@@ -14,7 +14,7 @@ from objectives.recipe import Recipe
 from objectives.students.deployed import read_deployed
 from objectives.students.network import Convolve, Dense, QuantizedNetwork
 from objectives.students.network_file import NETWORK, read_network
-from sweep import home
+from sweep.artifacts.students import student_folder
 from sweep.errors import StudyError
 from sweep.study import Study, load
 
@@ -51,12 +51,13 @@ def _folder(study: Study, source: str | Path) -> Path:
     if isinstance(source, Path):
         return source
     name, _, number = source.partition("/")
-    trials = load(study.storage, name).trials()
+    other = load(study.storage, name)
+    trials = other.trials()
     if int(number) >= len(trials) or "student" not in trials[int(number)].user_attrs:
         raise StudyError(
             f"start_from: trial {number} of study {name!r} holds no student; `sweep front` lists some"
         )
-    return home.students_folder(name) / str(trials[int(number)].user_attrs["student"])
+    return student_folder(other, trials[int(number)])
 
 
 def _shapes(recipe: Recipe, network: QuantizedNetwork) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:

@@ -10,6 +10,7 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from sweep import home
 from sweep.errors import StudyError
 from sweep.storage import StudyStorage
 from sweep.study_file import StudyFile
@@ -17,6 +18,8 @@ from sweep.trial_rows import Excerpt
 
 #: User attribute of the Optuna study that holds the study file.
 STUDY_FILE = "sweep:study_file"
+#: User attribute of the Optuna study that says where its artifacts are kept, besides `SWEEP_HOME`.
+ARTIFACTS = "sweep:artifacts"
 #: States of trials that have ended.
 FINISHED = tuple(state for state in TrialState if state.is_finished())
 #: Sections that may change when a study goes on; they decide nothing about a student that is there.
@@ -38,6 +41,12 @@ class Study:
     @property
     def id(self) -> int:
         return int(self.optuna._study_id)
+
+    @property
+    def artifacts(self) -> str | None:
+        """Where artifacts are kept for all machines: a folder or a bucket; None if only in `SWEEP_HOME`."""
+        place = self.optuna.user_attrs.get(ARTIFACTS)
+        return None if place is None else str(place)
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Return all trials, or those in the given states, in order of their numbers."""
@@ -99,7 +108,8 @@ class Study:
 def create_or_resume(storage: RDBStorage, file: StudyFile) -> tuple[Study, bool]:
     """Return the study of `file` and whether it was there before.
 
-    Raises StudyError when a study of that name was made from another file.
+    What its trials leave is kept where `SWEEP_ARTIFACTS` says when it is made, for good. Raises StudyError
+    when a study of that name was made from another file, ArtifactError when nothing can be written there.
     """
     try:
         study = optuna.create_study(
@@ -114,6 +124,7 @@ def create_or_resume(storage: RDBStorage, file: StudyFile) -> tuple[Study, bool]
             return resume(load(storage, file.study), file), True
     with _experiments_allowed():
         study.set_metric_names(list(file.objectives))
+    _set_artifacts(study)
     _write_file(study, file)
     return Study(file, study, storage), False
 
@@ -121,7 +132,17 @@ def create_or_resume(storage: RDBStorage, file: StudyFile) -> tuple[Study, bool]
 def _is_unfinished(study: optuna.Study, file: StudyFile) -> bool:
     """Tell whether the maker of a study was killed, or is about, to write its file."""
     directions = [direction.name.lower() for direction in study.directions]
-    return not study.user_attrs and not study.trials and directions == list(file.directions)
+    return study.user_attrs.keys() <= {ARTIFACTS} and not study.trials and directions == list(file.directions)
+
+
+def _set_artifacts(study: optuna.Study) -> None:
+    chosen = home.artifacts_place()
+    if chosen is not None:
+        from sweep.artifacts.stores import check_place, place_of
+
+        place = place_of(chosen)
+        check_place(place, create=True)
+        study.set_user_attr(ARTIFACTS, place)
 
 
 def resume(known: Study, file: StudyFile, *, write: bool = True) -> Study:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import moocore
 import numpy as np
 import optuna_dashboard
-from optuna.artifacts import FileSystemArtifactStore
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard import _app
@@ -16,6 +15,7 @@ from dashboards.optuna_view.artifacts import DerivedArtifacts, artifacts_of
 from dashboards.optuna_view.notes import annotations
 from dashboards.optuna_view.storage import AnnotatedView, StudyView
 from sweep import home
+from sweep.artifacts.stores import KeptArtifacts
 from sweep.references import Reference
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def optuna_app(view: StudyView, references: Mapping[str, Sequence[Reference]]) -
     folder.mkdir(parents=True, exist_ok=True)
     # It asks for the trials that are the best of a study, and knows no constraints.
     _app.get_pareto_front_trials = feasible_front
-    store = DerivedArtifacts(view, FileSystemArtifactStore(str(folder)))
+    store = DerivedArtifacts(view, KeptArtifacts(folder, view.artifact_places))
     shown = AnnotatedView(view, partial(annotations, references=references), artifacts_of)
     app: WSGIApplication = optuna_dashboard.wsgi(shown, artifact_store=store)
     return app

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bottle import HTTPError
-from optuna.artifacts import FileSystemArtifactStore
-from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.trial import FrozenTrial
 
 from dashboards.optuna_view.storage import StudyView
 from dashboards.student import Student
 from dashboards.student_figures import bits_figure, roc_figure
 from objectives.errors import CicadaError
-from sweep import home
+from sweep.artifacts.attributes import PREFIX, artifact_called
+from sweep.artifacts.stores import Store
+from sweep.artifacts.students import STUDENT
 
 _KINDS = ("roc.svg", "bitwidths.svg", "student.zip")
 _TYPES = {".svg": "image/svg+xml", ".zip": "application/zip"}
@@ -31,7 +31,10 @@ def artifacts_of(study_id: int, trial: FrozenTrial) -> dict[str, str]:
     if "student" not in trial.user_attrs:
         return {}
     found = {}
+    stored = artifact_called(STUDENT, trial._system_attrs) is not None
     for kind, name in enumerate(_KINDS):
+        if stored and name == STUDENT:
+            continue
         artifact = f"{study_id:x}-{trial.number:x}-{kind:x}"
         about = {
             "artifact_id": artifact,
@@ -39,14 +42,14 @@ def artifacts_of(study_id: int, trial: FrozenTrial) -> dict[str, str]:
             "mimetype": _TYPES[Path(name).suffix],
             "encoding": None,
         }
-        found[ARTIFACTS_ATTR_PREFIX + artifact] = json.dumps(about)
+        found[PREFIX + artifact] = json.dumps(about)
     return found
 
 
 class DerivedArtifacts:
     """Optuna's artifact store, and beside it what is made from the students on disk."""
 
-    def __init__(self, view: StudyView, stored: FileSystemArtifactStore) -> None:
+    def __init__(self, view: StudyView, stored: Store) -> None:
         self.view = view
         self.stored = stored
 
@@ -72,7 +75,7 @@ class DerivedArtifacts:
         student = Student.of(study, number)
         name = _KINDS[kind]
         if name == "student.zip":
-            return _zipped(home.students_folder(study.name) / student.trial.user_attrs["student"])
+            return _zipped(student.folder)
         if name == "roc.svg":
             return roc_figure(student.performance("test"), f"{study.name}, trial {number}")
         return bits_figure(student.layers(), f"{study.name}, trial {number}")

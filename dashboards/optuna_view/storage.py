@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweep.errors import StudyError
 from sweep.schema import CANDIDATES, JOBS
 from sweep.storage import READS
-from sweep.study import STUDY_FILE, Study, load
+from sweep.study import ARTIFACTS, STUDY_FILE, Study, load
 from sweep.synthesis.jobs import DONE
 
 #: The key where the Optuna dashboard looks for constraints, and what all of its own keys begin with.
@@ -66,6 +66,12 @@ class StudyView(_CachedStorage):
         if known is None or known[0] != text:
             known = self._opened[name] = (text, load(cast(RDBStorage, self), name))
         return known[1]
+
+    def artifact_places(self) -> list[str]:
+        """Return where studies keep their artifacts, besides `SWEEP_HOME`."""
+        return sorted(
+            {str(s.user_attrs[ARTIFACTS]) for s in self.get_all_studies() if ARTIFACTS in s.user_attrs}
+        )
 
     def get_all_studies(self) -> list[FrozenStudy]:
         return sorted(super().get_all_studies(), key=lambda study: study._study_id)

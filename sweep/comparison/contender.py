@@ -19,7 +19,8 @@ from objectives.errors import CostError
 from objectives.measurement import all_events, split_outputs
 from objectives.progress import Progress
 from objectives.resampling import Resampling
-from sweep import home, records
+from sweep import records
+from sweep.artifacts.students import student_folder
 from sweep.calibration.correction import raw_cost
 from sweep.comparison.curve import Curve
 from sweep.errors import StudyError
@@ -160,10 +161,9 @@ def front_students(study: Study, axes: Axes) -> tuple[Student, ...]:
     if not len(losses):
         raise StudyError(f"study {study.name!r} has no feasible point yet to compare; run it on")
     kept = sorted(np.flatnonzero(moocore.is_nondominated(losses)), key=lambda i: float(losses[i, 1]))
-    folder = home.students_folder(study.name)
     return tuple(
         Student(
-            folder / found[i].user_attrs["student"],
+            student_folder(study, found[i]),
             found[i].user_attrs["validation"],
             found[i].user_attrs["test"],
             costs[i],

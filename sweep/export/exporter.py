@@ -18,6 +18,7 @@ from objectives.data.dataset import load_dataset
 from objectives.errors import CostError
 from objectives.progress import Progress, silent
 from sweep import home
+from sweep.artifacts.students import student_folder
 from sweep.errors import ExportError, SynthesisError
 from sweep.export.certificate import CERTIFICATE, EVENTS_FILE, certificate, save_certificates
 from sweep.export.cmssw_form import package_name
@@ -53,14 +54,13 @@ def export_trial(front: Front, trial: FrozenTrial, order: Order, progress: Progr
     """
     study = front.study
     _check_place(order)
+    student = student_folder(study, trial)
     try:
         card = model_card(front, trial, order.forms)
     except (OSError, ValueError, LookupError) as error:
-        folder = home.students_folder(study.name) / trial.user_attrs["student"]
-        raise ExportError(f"{folder}: cannot be read ({error}); train this student again") from error
+        raise ExportError(f"{student}: cannot be read ({error}); train this student again") from error
     progress("reading events", 0, 1)
     collisions = collisions_of(load_dataset(study.file.dataset, home.data_cache(), progress=progress))
-    student = home.students_folder(study.name) / trial.user_attrs["student"]
     target = Target(tool="vitis", strategy=study.file.synthesis.strategy, hardware=study.file.hardware)
     about = {
         "study": study.name,

@@ -8,6 +8,7 @@ from typing import Any
 from objectives.data.dataset import load_dataset
 from objectives.progress import Progress
 from sweep import home
+from sweep.artifacts.students import student_folder
 from sweep.calibration.correction import raw_cost
 from sweep.errors import SynthesisError
 from sweep.processes import limit_threads
@@ -79,7 +80,7 @@ def try_again(study: Study, promoted: list[Promoted]) -> list[Promoted]:
 
 
 def _student(study: Study, choice: Chosen) -> Path:
-    return home.students_folder(study.name) / str(choice.trial.user_attrs["student"])
+    return student_folder(study, choice.trial)
 
 
 def _spreads(

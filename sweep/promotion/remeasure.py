@@ -8,7 +8,7 @@ from objectives.costs.adder_graph import predict
 from objectives.costs.rtl import load_logic
 from objectives.data.dataset import Part
 from objectives.measurement import BOOTSTRAPS, all_events, score_part
-from sweep import home
+from sweep.artifacts.students import student_folder
 from sweep.errors import StudyError
 from sweep.study import Study
 
@@ -20,7 +20,7 @@ def test_scores(study: Study, trial: FrozenTrial, test: Part, rate_khz: float) -
     data are no longer what the study was made of.
     """
     about = trial.user_attrs
-    logic = load_logic(home.students_folder(study.name) / about["student"])
+    logic = load_logic(student_folder(study, trial))
     found = score_part(test, predict(logic, all_events(test)), rate_khz, BOOTSTRAPS).as_json()
     recorded = about["test"]
     # All but the intervals: another NumPy may draw another bootstrap.

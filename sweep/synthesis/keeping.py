@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from optuna.artifacts import FileSystemArtifactStore
+from sweep.artifacts.stores import Store
 
 #: Bytes from which a text is worth compressing.
 LARGE = 100_000
@@ -17,10 +17,8 @@ _TOGETHER = ("src", "rtl", "firmware")
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def store(folder: Path, files: Iterable[Path], artifacts: Path) -> dict[str, str]:
-    """Put `files` of `folder` into the artifact store in the folder `artifacts`; return {name: id}."""
-    artifacts.mkdir(parents=True, exist_ok=True)
-    kept = FileSystemArtifactStore(base_path=str(artifacts))
+def store(folder: Path, files: Iterable[Path], kept: Store) -> dict[str, str]:
+    """Put `files` of `folder` into the artifact store `kept`; return {name: id}."""
     result = {}
     for name, content in _contents(folder, files):
         result[name] = str(uuid.uuid4())

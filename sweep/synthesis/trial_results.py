@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.storages._rdb.models import (
     TrialModel,
     TrialSystemAttributeModel,
     TrialUserAttributeModel,
 )
 
+from sweep.artifacts.attributes import attribute
 from sweep.schema import CANDIDATES, JOBS
 
 #: User attributes of a trial.
@@ -46,9 +46,8 @@ def _write_trial(connection: sa.Connection, trial_id: int) -> None:
         results += json.loads(job["results"])
         outcomes.append(_summary(job))
         for name, artifact in json.loads(job["artifacts"]).items():
-            about = {"artifact_id": artifact, "filename": name, "mimetype": _mimetype(name), "encoding": None}
-            key = ARTIFACTS_ATTR_PREFIX + artifact
-            _set(connection, TrialSystemAttributeModel.__table__, trial_id, key, json.dumps(about))
+            key, about = attribute(name, artifact)
+            _set(connection, TrialSystemAttributeModel.__table__, trial_id, key, about)
     _set(connection, TrialUserAttributeModel.__table__, trial_id, SYNTHESIS, results)
     _set(connection, TrialUserAttributeModel.__table__, trial_id, OUTCOMES, outcomes)
 
@@ -61,11 +60,6 @@ def _summary(job: Mapping[Any, Any]) -> dict[str, Any]:
         "evidence": json.loads(job["evidence"]),
         "seconds": job["seconds"],
     }
-
-
-def _mimetype(name: str) -> str:
-    kinds = {".json": "application/json", ".zip": "application/zip", ".gz": "application/gzip"}
-    return next((kind for suffix, kind in kinds.items() if name.endswith(suffix)), "text/plain")
 
 
 def _set(connection: sa.Connection, table: Any, trial_id: int, key: str, value: Any) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 from sqlalchemy.exc import OperationalError
 
 from sweep import home
-from sweep.errors import SynthesisError
+from sweep.artifacts.stores import FolderStore, Store, open_place
+from sweep.artifacts.students import student_folder
+from sweep.errors import ArtifactError, SynthesisError
 from sweep.study import Study
 from sweep.study_file import Synthesis
 from sweep.synthesis import keeping
@@ -21,6 +23,7 @@ from sweep.synthesis.process import Ending, Limits, clean, run_process
 from sweep.synthesis.result import Outcome, Verdict
 from sweep.synthesis.tool import Tool
 from sweep.synthesis.tools import tool_for
+from sweep.trial_rows import Excerpt
 
 #: Seconds between two looks for work that others may leave behind.
 POLL = 1.0
@@ -106,22 +109,38 @@ class SynthesisWorker:
         try:
             tool = self.tools(job.target, keep_checkpoint=self._settings.keep_checkpoint)
             with self._folder(job) as folder:
-                tool.write(Path(job.student), folder)
+                tool.write(self._student(job), folder)
                 endings = self._run(job, tool, folder)
                 # A person, too, can have stopped it: then it is the tool's to say what became of it.
                 if endings[-1].reason == "stopped" and self.stop.is_set():
                     self.jobs.release(job)
                     return False
                 verdict = tool.judge(folder, endings)
-                store = home.artifacts_folder()
-                artifacts = keeping.store(folder, tool.reports(folder), store)
-        except SynthesisError as error:
+                artifacts = keeping.store(folder, tool.reports(folder), self._store())
+        except (SynthesisError, ArtifactError) as error:
             verdict = Verdict(Outcome.TOOL_FAILED, (clean(str(error)),))
         except OSError as error:  # a full disk, say, which may have room again
             verdict = Verdict(Outcome.TOOL_FAILED, (clean(f"{error.filename or 'disk'}: {error.strerror}"),))
         state = self.jobs.finish(job, verdict, artifacts, sum(ending.seconds for ending in endings))
         self.tell(JobEnded(job, verdict, state, time.monotonic() - started))
         return state == DONE
+
+    def _student(self, job: Job) -> Path:
+        """Return the folder of the job's student, which may have been promoted on another machine."""
+        folder = Path(job.student)
+        if folder.is_dir():
+            return folder
+        candidates = self.jobs.candidates(self.study.id)
+        mine = [Excerpt(c.trial_id, c.number, {}) for c, job_id in candidates if job_id == job.id]
+        return student_folder(self.study, self.study.whole(mine[:1])[0]) if mine else folder
+
+    def _store(self) -> Store:
+        """Return where reports are kept: with what the study's trials leave, or in `SWEEP_HOME`."""
+        place = self.study.artifacts
+        if place is not None:
+            return open_place(place)
+        home.artifacts_folder().mkdir(parents=True, exist_ok=True)
+        return FolderStore(home.artifacts_folder())
 
     def _run(self, job: Job, tool: Tool, folder: Path) -> tuple[Ending, ...]:
         """Run the tool's commands in order until one ends badly; all share one time limit."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -24,7 +25,7 @@ LOOK_AT_MEMORY = 2.0
 
 @dataclass(frozen=True)
 class Measured:
-    """One student of a run: what its trial records, its objectives and constraints.
+    """One student of a run: what its trial records, its objectives and constraints, and its folder.
 
     `values` is None for one that could not be measured; `attributes` then say why.
     """
@@ -34,9 +35,10 @@ class Measured:
     attributes: Mapping[str, Any]
     values: tuple[float, ...] | None
     constraints: Mapping[str, float]
+    folder: Path | None = None
 
     @classmethod
-    def of(cls, file: StudyFile, attributes: Mapping[str, Any]) -> "Measured":
+    def of(cls, file: StudyFile, attributes: Mapping[str, Any], folder: Path | None = None) -> "Measured":
         """Return a measured student by the attributes of its trial (`records.point_attributes`)."""
         validation, cost = attributes["validation"], attributes["cost"]
         return cls(
@@ -45,6 +47,7 @@ class Measured:
             attributes,
             tuple(records.metric(name, validation, cost) for name in file.objectives),
             records.constraint_values(file.constraints, validation, cost),
+            folder,
         )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -160,8 +161,8 @@ class TrainingRuns:
                     self.tell(Noticed(self.name, text))
                 continue
             cost = self._corrected(correction, point)
-            attributes = self._save_student(trial, recipe, trainer, student, graph, point, cost)
-            measured = Measured.of(self.study.file, attributes)
+            attributes, folder = self._save_student(trial, recipe, trainer, student, graph, point, cost)
+            measured = Measured.of(self.study.file, attributes, folder)
             if is_end:
                 end = measured
             else:
@@ -224,8 +225,8 @@ class TrainingRuns:
         graph: AdderGraph,
         point: Point,
         cost: Mapping[str, Any],
-    ) -> dict[str, Any]:
-        """Write the student to disk and return what its trial records of it."""
+    ) -> tuple[dict[str, Any], Path]:
+        """Write the student to disk; return what its trial records of it, and its folder."""
         trainer.load(student.snapshot.state)
         trainer.calibrate()
         design = student.network.digest()
@@ -240,11 +241,11 @@ class TrainingRuns:
         )
         if trainer.versions:
             attributes["environment"] = dict(trainer.versions)
-        folder = home.students_folder(self.study.name)
-        records.save_student(
-            folder, attributes["student"], trainer, student.network, graph, recipe, attributes
+        students = home.students_folder(self.study.name)
+        folder = records.save_student(
+            students, attributes["student"], trainer, student.network, graph, recipe, attributes
         )
-        return attributes
+        return attributes, folder
 
     def _epoch_teller(self, run: int, recipe: Recipe) -> Callable[..., None]:
         def tell(epoch: int, loss: float, scores: Mapping[str, float], ebops: int) -> None:

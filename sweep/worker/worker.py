@@ -16,7 +16,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from objectives.errors import CicadaError, TrainingError
 from sweep import records, trial_rows
-from sweep.errors import StudyError
+from sweep.artifacts.attributes import attributes
+from sweep.artifacts.stores import check_place
+from sweep.errors import ArtifactError, StudyError
 from sweep.history import History
 from sweep.messages import Noticed, PointFound, RunEnded, Tell
 from sweep.patience import waited_out
@@ -24,6 +26,7 @@ from sweep.register import Register
 from sweep.slots import FAILED, HANDED_BACK, Claim, ClaimLost, Slots
 from sweep.study import Study
 from sweep.worker.drawing import Drawing
+from sweep.worker.keeping import NOTHING, Kept, RunLog, keep
 from sweep.worker.runs import NO_LIMITS, HandBack, Limits, Measured, Result, Runs, Watch
 from sweep.worker_name import is_dead, worker_name
 
@@ -57,7 +60,8 @@ class Worker:
         runs: Runs | None = None,
     ) -> None:
         self.study = study
-        self.tell = tell
+        self.log = RunLog(tell)
+        self.tell: Tell = self.log
         self.options = options or Options()
         self.stop = stop or threading.Event()
         self.name = worker_name()
@@ -65,12 +69,14 @@ class Worker:
         self.slots = Slots(study.storage.engine, study.id, self.name)
         self.register = Register(study.storage.engine, study.id, self.name)
         self.history = History(study)
-        self.runs = runs or _runs_of(study, self.history, tell, self.name)
+        self.runs = runs or _runs_of(study, self.history, self.tell, self.name)
         self.drawing = Drawing(study, self.space, self.history, self.runs)
 
     def work(self) -> int:
         """Take runs until the budget is spent, or as long as `options` say; return how many ended here."""
         ended = 0
+        if (place := self.study.artifacts) is not None:
+            check_place(place)  # rather than after hours of training
         with ExitStack() as stack:
             stack.enter_context(self.register.entered(self.options.launch))
             stack.enter_context(self.runs)
@@ -133,6 +139,9 @@ class Worker:
         except HandBack as reason:
             self.slots.release(claim, HANDED_BACK, str(reason))
             self.tell(Noticed(self.name, f"slot {claim.slot} is handed back: {reason}"))
+        except ArtifactError as error:  # not the run's fault
+            self.slots.release(claim, HANDED_BACK, str(error))
+            raise
         except CicadaError as error:
             self.slots.release(claim, FAILED, str(error))
             raise
@@ -163,6 +172,7 @@ class Worker:
             return self._why_stop()
 
         self.register.doing = f"run {run.number}"
+        self.log.begin(f"run {run.number}, attempt {claim.attempt}, worker {self.name}")
         watch = Watch(why_stop, self.options.limits)
         try:
             result = self.runs.train(run, watch)
@@ -170,8 +180,9 @@ class Worker:
             result = Result((), None, str(error))
         seconds = watch.seconds()
         earlier = self._earlier_points(run, claim)
+        kept = keep(self.study, result, self.log)
         numbers = self.slots.finish(
-            claim, lambda connection: self._store(connection, run, result, seconds, earlier)
+            claim, lambda connection: self._store(connection, run, result, seconds, earlier, kept)
         )
         self.runs.forget(run)
         if numbers is not None:
@@ -215,24 +226,24 @@ class Worker:
         result: Result,
         seconds: float,
         earlier: frozenset[int],
+        kept: Kept = NOTHING,
     ) -> list[int]:
         """Write all that a run gave; return the numbers of its points' trials, -1 for those there were."""
         new = [point for point in result.points if point.epoch not in earlier]
-        added = trial_rows.insert(connection, self.study.id, [self._child(run, point) for point in new])
+        added = trial_rows.insert(connection, self.study.id, [self._child(run, point, kept) for point in new])
         about = {"core_seconds": seconds, "versions": records.versions(), **result.attributes}
         end = result.end if result.problem is None else None
         if end is None:
             about["problem"] = result.problem
-            trial_rows.complete(connection, run._trial_id, None, about, {})
+            trial_rows.complete(connection, run._trial_id, None, about, attributes(kept.run))
         else:
             constraints = create_trial(values=list(end.values or ()), constraints=dict(end.constraints))
-            trial_rows.complete(
-                connection, run._trial_id, end.values, {**end.attributes, **about}, constraints.system_attrs
-            )
+            system = {**constraints.system_attrs, **attributes(kept.run)}
+            trial_rows.complete(connection, run._trial_id, end.values, {**end.attributes, **about}, system)
         numbers = {point.epoch: number for point, (_, number) in zip(new, added, strict=True)}
         return [numbers.get(point.epoch, -1) for point in result.points]
 
-    def _child(self, run: FrozenTrial, point: Measured) -> FrozenTrial:
+    def _child(self, run: FrozenTrial, point: Measured, kept: Kept) -> FrozenTrial:
         """Return a harvested epoch as a finished trial of its own."""
         # A beta that the space cannot express belongs to no parameters that the sampler knows.
         params = self.space.params_at_beta(run.params, point.beta) or {}
@@ -244,6 +255,7 @@ class Worker:
             distributions={name: self.space.distributions[name] for name in params},
             user_attrs={**about, **point.attributes},
             constraints=dict(point.constraints),
+            system_attrs=attributes(kept.points.get(point.epoch, {})),
         )
 
     def _tell(self, run: FrozenTrial, result: Result, numbers: Sequence[int], seconds: float) -> None:

@@ -23,6 +23,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import create_trial
 
 from sweep import home, lease
+from sweep.artifacts.stores import FolderStore
 from sweep.schema import JOBS
 from sweep.study import Study, create_or_resume
 from sweep.study_file import StudyFile
@@ -572,8 +573,9 @@ def test_what_is_large_is_kept_compressed_and_sources_together(tmp_path: Path) -
     log, checkpoint = run / "long.log", run / "routed.dcp"
     for file in (log, checkpoint):
         file.write_bytes(b"x" * (keeping.LARGE + 1))
-    found = keeping.store(run, [*sources, log, checkpoint], store)
-    again = keeping.store(run, [*sources, log, checkpoint], store)
+    store.mkdir()
+    found = keeping.store(run, [*sources, log, checkpoint], FolderStore(store))
+    again = keeping.store(run, [*sources, log, checkpoint], FolderStore(store))
     assert set(found) == {"rtl.zip", "long.log.gz", "routed.dcp"}
     assert gzip.decompress((store / found["long.log.gz"]).read_bytes()) == log.read_bytes()
     assert (store / found["routed.dcp"]).read_bytes() == checkpoint.read_bytes()

@@ -1,0 +1,1 @@
+"""What trials leave behind, in a folder or a bucket that all workers of a study reach."""
