@@ -135,7 +135,15 @@ def open_storage(url: str, *, create: bool = True, patient: bool = False) -> Stu
     try:
         if parsed.get_backend_name() != "sqlite":
             # A server may have been started anew, or have closed what was idle, while a student was trained.
-            pool = {"pool_pre_ping": True, "pool_size": CONNECTIONS, "max_overflow": MORE_CONNECTIONS}
+            pool: dict[str, Any] = {
+                "pool_pre_ping": True,
+                "pool_size": CONNECTIONS,
+                "max_overflow": MORE_CONNECTIONS,
+            }
+            if parsed.get_driver_name() == "psycopg":
+                # A pooler between here and the server may give each transaction another connection to it,
+                # where what was prepared before is not known.
+                pool["connect_args"] = {"prepare_threshold": None}
             return (retried(_opened) if patient else _opened)(url, **pool)
         file = _sqlite_file(parsed, shown, create)
         # Tables are not made in one transaction: of two processes that find none, one would stop.

@@ -128,7 +128,7 @@ class SynthesisWorker:
     def _student(self, job: Job) -> Path:
         """Return the folder of the job's student, which may have been promoted on another machine."""
         folder = Path(job.student)
-        if folder.is_dir():
+        if folder.is_dir() or self.study.artifacts is None:
             return folder
         candidates = self.jobs.candidates(self.study.id)
         mine = [Excerpt(c.trial_id, c.number, {}) for c, job_id in candidates if job_id == job.id]

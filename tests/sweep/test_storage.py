@@ -155,6 +155,17 @@ def test_a_password_is_never_shown(url: str, shown: str) -> None:
 # ---- SQLite for several processes ---------------------------------------------------------------
 
 
+def test_a_pooler_may_stand_before_the_server(postgresql_url: str) -> None:
+    """PgBouncer gives each transaction any connection to the server: nothing is prepared on one of them."""
+    engine = open_storage(postgresql_url).engine
+    with engine.connect() as connection:
+        for _ in range(10):  # psycopg prepares what it sees for the sixth time
+            connection.execute(sa.text("SELECT version_num FROM sweep_version"))
+        prepared = connection.execute(sa.text("SELECT count(*) FROM pg_prepared_statements")).scalar_one()
+    engine.dispose()
+    assert prepared == 0
+
+
 def test_every_connection_writes_ahead_and_waits(storage: RDBStorage) -> None:
     for _ in range(3):
         with storage.engine.begin() as connection:
