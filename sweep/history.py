@@ -115,11 +115,17 @@ class History:
     # --- what screening compares with --------------------------------------------------------
 
     def known(self, recipe: Recipe, run: int) -> list[Known]:
-        """Return the points of the recipe's granularity that other runs than `run` gave the study.
+        """Return the points that other runs than `run` gave, as they compare with the students of a recipe.
 
         An earlier attempt's of this run would make the second one choose otherwise.
         """
-        return [known for parent, known in self._known[_granularity(recipe)] if parent != run]
+        mine = _granularity(recipe)
+        return [
+            known if granularity == mine else known.of_another_granularity()
+            for granularity, points in self._known.items()
+            for parent, known in points
+            if parent != run
+        ]
 
     def _note_known(self, point: FrozenTrial) -> None:
         about = point.user_attrs

@@ -90,9 +90,7 @@ def recipe_of(trial: Trial) -> Recipe:
     return Recipe.model_validate_json(trial.user_attrs["recipe"])
 
 
-def test_a_worker_knows_the_points_of_other_runs_and_of_one_granularity(
-    study: Study, point: Callable[..., FrozenTrial]
-) -> None:
+def test_a_worker_knows_the_points_of_other_runs(study: Study, point: Callable[..., FrozenTrial]) -> None:
     other, layer, own = begin(study, "parameter"), begin(study, "layer"), begin(study, "parameter")
 
     def add(run: Trial, auc: float, lut: float, ebops: int, latency_ns: float = 50.0) -> None:
@@ -118,12 +116,13 @@ def test_a_worker_knows_the_points_of_other_runs_and_of_one_granularity(
     history = History(study)
     history.refresh()
     known = history.known(recipe_of(own), own.number)
-    assert [dataclasses.astuple(k) for k in sorted(known, key=lambda k: k.ebops)] == [
+    assert [dataclasses.astuple(k) for k in sorted(known, key=lambda k: k.ebops)] == [  # layer's at tenfold
         ((pytest.approx(0.89), 0.9), 11, False),
         ((pytest.approx(0.59), 0.6), 12, False),
         ((pytest.approx(0.89), 0.9), 13, True),
         ((pytest.approx(0.89), 0.9), 14, False),
         ((pytest.approx(0.79), 0.8), 100, False),
+        ((pytest.approx(0.89), 0.9), 150, False),
     ]
     known = history.known(recipe_of(layer), begin(study, "layer").number)
-    assert [k.ebops for k in known] == [15]
+    assert sorted(k.ebops for k in known) == [15, 110, 120, 130, 140, 160, 1000]
