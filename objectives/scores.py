@@ -19,6 +19,9 @@ BUNCH_RATE_KHZ = 2544 * 11.245
 #: CICADA's working point, in kHz.
 WORKING_POINT_KHZ = 3.0
 
+#: Zero-bias events above a threshold from which an efficiency there means something.
+ENOUGH_PASSING = 30
+
 Floats = NDArray[np.floating[Any]]
 
 
@@ -103,6 +106,77 @@ def score(
     }
     intervals = _bootstrap(counts, list(signals), bootstraps, seed) if bootstraps else None
     return Scores(auc, efficiency, rate_khz, passing, intervals)
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """Mean efficiency of the signals at a trigger rate, and how well a sample knows it.
+
+    `expected` zero-bias events of the sample lie above the threshold in the mean, `passing` do.
+    `interval` holds the efficiencies of all thresholds that may have this rate (`efficiency_at`).
+    """
+
+    rate_khz: float
+    expected: float
+    passing: int
+    mean: float
+    interval: Interval
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "rate_khz": self.rate_khz,
+            "expected": self.expected,
+            "passing": self.passing,
+            "mean_efficiency": self.mean,
+            "interval": [self.interval.low, self.interval.high],
+        }
+
+
+def efficiency_at(zero_bias: Floats, signals: Mapping[str, Floats], rate_khz: float) -> Efficiency:
+    """Return the mean efficiency at a rate, with a central 68 % interval of its threshold.
+
+    How many events of a sample lie above the threshold of the whole population is binomial, whatever
+    their distribution; so order statistics bound that threshold (David and Nagaraja, "Order
+    Statistics", 2003, section 7.1). A bootstrap would not do: it never draws an event beyond the highest.
+    Where the threshold may lie above all events, the interval begins at 0.
+    """
+    descending = np.sort(zero_bias)[::-1]
+    share = rate_khz / BUNCH_RATE_KHZ
+    fewest, most = _binomial_quantiles(len(descending), share, (0.16, 0.84))
+
+    def over(threshold: float) -> float:
+        return float(np.mean([(outputs > threshold).mean() for outputs in signals.values()]))
+
+    low = over(descending[fewest - 1]) if fewest else 0.0
+    high = over(descending[most]) if most < len(descending) else 1.0
+    found = score(zero_bias, signals, rate_khz=rate_khz)
+    expected = share * len(descending)
+    return Efficiency(rate_khz, expected, found.passing, found.mean_efficiency, Interval(low, high))
+
+
+def supported_rate(zero_bias: int, rate_khz: float) -> float:
+    """Return the lowest rate from `rate_khz` on, in kHz, that leaves `ENOUGH_PASSING` of so many events.
+
+    Rounded up to two digits.
+
+    >>> supported_rate(18_000, 3.0), supported_rate(10_000_000, 3.0)
+    (48.0, 3.0)
+    """
+    needed = min(ENOUGH_PASSING / zero_bias, 1.0) * BUNCH_RATE_KHZ
+    if rate_khz >= needed:
+        return rate_khz
+    digit = 10.0 ** (np.floor(np.log10(needed)) - 1)
+    return float(np.ceil(needed / digit) * digit)
+
+
+def _binomial_quantiles(trials: int, share: float, levels: Sequence[float]) -> list[int]:
+    """Return the least numbers of successes whose cumulative probability reaches `levels`."""
+    if share >= 1:
+        return [trials] * len(levels)
+    successes = np.arange(trials)
+    steps = np.log((trials - successes) / (successes + 1)) + np.log(share / (1 - share))
+    logarithms = trials * np.log1p(-share) + np.concatenate([[0.0], np.cumsum(steps)])
+    return [int(k) for k in np.searchsorted(np.cumsum(np.exp(logarithms)), levels)]
 
 
 def roc(zero_bias: Floats, signal: Floats) -> tuple[Floats, Floats]:

@@ -247,7 +247,7 @@ def _front(member: Member) -> list[dict[str, Any]]:
 
 
 def _student(contender: str | None, member: Member, student: Student) -> dict[str, Any]:
-    """Return a student's record as `sweep front --json` has it."""
+    """Return a student's record as `sweep front --json` has it, and its efficiencies with intervals."""
     return {
         "contender": contender,
         "name": member.name,
@@ -255,6 +255,7 @@ def _student(contender: str | None, member: Member, student: Student) -> dict[st
         "validation": student.validation,
         "test": student.test,
         "cost": student.cost,
+        "efficiencies": [found.as_json() for found in student.efficiencies],
         "within_ns": {str(limit): student.cost["latency_ns"] <= limit for limit in LATENCY_LIMITS_NS},
         "synthesis": list(student.synthesis),
         "student": str(student.folder),

@@ -4,7 +4,7 @@ All are scored again on the same resampled test events, from their adder graphs.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from objectives.errors import CostError
 from objectives.measurement import all_events, split_outputs
 from objectives.progress import Progress
 from objectives.resampling import Resampling
+from objectives.scores import Efficiency, efficiency_at, supported_rate
 from sweep import records
 from sweep.artifacts.students import student_folder
 from sweep.calibration.correction import raw_cost
@@ -46,7 +47,8 @@ class Axes:
 class Student:
     """One measured student: where its adder graph is, and what was recorded of it.
 
-    `number` is its trial's; a reference has none.
+    `number` is its trial's; a reference has none. `efficiencies` on test events are at the study's rate
+    and at the lowest that these events know well, where the student could be scored again.
     """
 
     folder: Path
@@ -55,6 +57,7 @@ class Student:
     cost: dict[str, Any]
     number: int | None = None
     synthesis: tuple[dict[str, Any], ...] = ()
+    efficiencies: tuple[Efficiency, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -197,12 +200,16 @@ def measure(
     """
     recorded = np.array([records.metric(axes.score, s.test, s.cost) for s in students])
     scores, unpaired = recorded[None], None
+    rates = sorted({axes.rate_khz, supported_rate(len(test.zero_bias), axes.rate_khz)})
     try:
-        columns = []
+        columns, found = [], []
         for number, student in enumerate(students):
             progress(f"scoring {name} on resampled events", number, len(students))
-            columns.append(_replicates(student, axes, test, drawn))
+            outputs = split_outputs(test, predict(load_logic(student.folder), all_events(test)))
+            columns.append(_replicates(outputs, axes, drawn))
+            found.append(tuple(efficiency_at(*outputs, rate) for rate in rates))
         scores = np.stack(columns, axis=1)
+        students = tuple(replace(s, efficiencies=e) for s, e in zip(students, found, strict=True))
     except CostError as error:
         unpaired = str(error)
     progress(f"scoring {name} on resampled events", len(students), len(students))
@@ -222,9 +229,10 @@ def measure(
     )
 
 
-def _replicates(student: Student, axes: Axes, test: Part, drawn: Resampling) -> Floats:
-    outputs = predict(load_logic(student.folder), all_events(test))
-    found = drawn.score(*split_outputs(test, outputs), axes.rate_khz)
+def _replicates(
+    outputs: tuple[NDArray[Any], dict[str, NDArray[Any]]], axes: Axes, drawn: Resampling
+) -> Floats:
+    found = drawn.score(*outputs, axes.rate_khz)
     if trigger_rate_khz(axes.score) is not None:
         return found.mean_efficiency
     return found.mean_auc if axes.score == "mean_auc" else found.worst_auc

@@ -104,12 +104,24 @@ def _students(report: dict[str, Any]) -> str:
 
 
 def _signals(report: dict[str, Any]) -> str:
+    """AUC of each signal, and the mean efficiency at the study's rate and at one that the events know."""
+    students = [*report["references"], *report["students"]]
     signals = [name for name in report["test_events"] if name != "zero_bias"]
-    rows = [["AUC", *signals, f"efficiency at {report['rate_khz']:g} kHz"]]
-    for each in [*report["references"], *report["students"]]:
+    found = {x["rate_khz"]: x["expected"] for each in students for x in each["efficiencies"]}
+    rates = found or {report["rate_khz"]: None}
+    heads = [
+        f"efficiency at {rate:g} kHz" + (f" ({events:.3g} events)" if events else "")
+        for rate, events in rates.items()
+    ]
+    rows = [["AUC", *signals, *heads]]
+    for each in students:
         test = each["test"]
         aucs = [f"{test['auc'][signal]:.4f}" for signal in signals]
-        rows.append([_label(each), *aucs, f"{test['mean_efficiency']:.4f}"])
+        told = {report["rate_khz"]: f"{test['mean_efficiency']:.3f}"}
+        for x in each["efficiencies"]:
+            interval = _brackets(x["interval"], "{:.3f}".format)
+            told[x["rate_khz"]] = f"{x['mean_efficiency']:.3f}{interval}"
+        rows.append([_label(each), *aucs, *(told.get(rate, "-") for rate in rates)])
     return _table(rows)
 
 

@@ -5,12 +5,11 @@ from itertools import combinations
 
 import numpy as np
 
+from objectives.scores import ENOUGH_PASSING
 from sweep.comparison.contender import Axes, Contender, Member
 
 #: Budgets of processor time are called equal up to this share.
 EQUAL_BUDGETS = 0.1
-#: Zero-bias events above a threshold from which an efficiency there means something.
-ENOUGH_PASSING = 30
 
 
 def notes(axes: Axes, contenders: Sequence[Contender], references: Sequence[Member]) -> list[str]:
@@ -70,5 +69,6 @@ def _small_numbers(axes: Axes, members: Sequence[Member]) -> Iterator[str]:
     if passing < ENOUGH_PASSING:
         yield (
             f"at {axes.rate_khz:g} kHz the threshold rests on {passing} zero-bias test events or fewer:"
-            " efficiencies say little"
+            " efficiencies there order no students, their brackets are where each may lie; more zero-bias"
+            " events would tell"
         )

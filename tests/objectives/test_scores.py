@@ -1,6 +1,7 @@
 """Scores are counts: every tie, every threshold and every interval is the one that counting gives."""
 
 from collections.abc import Mapping
+from math import comb
 
 import numpy as np
 import pytest
@@ -9,7 +10,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from objectives.errors import DataError
-from objectives.scores import BUNCH_RATE_KHZ, Interval, roc, score
+from objectives.scores import (
+    BUNCH_RATE_KHZ,
+    Interval,
+    _binomial_quantiles,
+    efficiency_at,
+    roc,
+    score,
+    supported_rate,
+)
 
 quick = settings(max_examples=150, deadline=None)
 
@@ -146,6 +155,57 @@ def test_efficiency_is_the_best_within_the_rate(zero_bias: Floats, signal: Float
         within = [t for t in thresholds if (zero_bias >= t).sum() <= allowed * slack]
         best[slack] = max(float((signal >= t).mean()) for t in within)
     assert best[1 - 1e-9] <= scores.efficiency["tt"] <= best[1 + 1e-9]
+
+
+# ---- efficiency with the interval of its threshold ----------------------------------------------
+
+
+@quick
+@given(samples(), samples(), st.floats(0.001, 1.0))
+def test_an_efficiency_lies_in_its_interval(zero_bias: Floats, signal: Floats, share: float) -> None:
+    found = efficiency_at(zero_bias, {"tt": signal}, share * BUNCH_RATE_KHZ)
+    plain = score(zero_bias, {"tt": signal}, rate_khz=share * BUNCH_RATE_KHZ)
+    assert (found.mean, found.passing) == (plain.mean_efficiency, plain.passing)
+    assert 0 <= found.interval.low <= found.mean <= found.interval.high <= 1
+    assert found.expected == pytest.approx(share * len(zero_bias))
+
+
+@pytest.mark.parametrize("expected", [1.9, 30])
+def test_the_interval_holds_the_efficiency_of_the_population(expected: float) -> None:
+    """Of signals that score as zero bias does, a share of rate / 28.6 MHz fires: it must be inside."""
+    rng = np.random.default_rng(4)
+    events, times = 2000, 400
+    rate = expected / events * BUNCH_RATE_KHZ
+    signal = np.linspace(0, 1, 200_001)
+    inside = 0
+    for _ in range(times):
+        interval = efficiency_at(rng.random(events), {"tt": signal}, rate).interval
+        inside += interval.low <= expected / events <= interval.high
+    # 68 % or more, for counts are whole; four standard deviations of so many times.
+    assert 0.68 - 0.1 < inside / times < 0.92
+
+
+def test_where_nothing_may_pass_the_threshold_may_be_beyond_all_events() -> None:
+    zero_bias, signal = np.arange(100.0), np.array([50.0, 98.5, 99.5, 200.0])
+    found = efficiency_at(zero_bias, {"tt": signal}, 0.001 * BUNCH_RATE_KHZ)
+    assert (found.passing, found.mean) == (0, 0.5)
+    assert (found.interval.low, found.interval.high) == (0, 0.5)
+
+
+@quick
+@given(st.integers(1, 40), st.floats(0.001, 0.999), st.floats(0.01, 0.99))
+def test_quantiles_of_the_binomial_distribution(trials: int, share: float, level: float) -> None:
+    chances = [comb(trials, k) * share**k * (1 - share) ** (trials - k) for k in range(trials + 1)]
+    [found] = _binomial_quantiles(trials, share, [level])
+    assert sum(chances[:found]) < level + 1e-9
+    assert sum(chances[: found + 1]) > level - 1e-9
+
+
+def test_the_rate_that_events_know() -> None:
+    for events in (29, 1000, 18_000, 123_456):
+        rate = supported_rate(events, 3.0)
+        assert 30 <= rate / BUNCH_RATE_KHZ * events <= 33 or events < 30
+    assert supported_rate(1_000_000, 3.0) == 3.0
 
 
 # ---- intervals ----------------------------------------------------------------------------------

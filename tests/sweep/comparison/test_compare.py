@@ -290,6 +290,26 @@ def test_intervals_are_as_wide_as_those_recorded(make: Callable[..., Study], stu
         assert point["interval"][1] - point["interval"][0] == pytest.approx(high - low, rel=0.35)
 
 
+def test_an_efficiency_of_few_events_shows_how_little_it_says(
+    make: Callable[..., Study], students: Any
+) -> None:
+    report = compare_studies({"a": [make("a")]}, {}, resamplings=50).as_json()
+    for student in report["students"]:
+        working, supported = student["efficiencies"]
+        assert working["rate_khz"] == report["rate_khz"] == 3.0
+        assert working["mean_efficiency"] == student["test"]["mean_efficiency"]
+        assert working["expected"] < 1, "there are that few events in this test"
+        low, high = working["interval"]
+        assert low == 0 < high
+        assert supported["expected"] >= 30
+        assert 0 < supported["interval"][0] <= supported["mean_efficiency"] <= supported["interval"][1]
+    assert "efficiencies there order no students" in "".join(report["notes"])
+    head = next(line for line in markdown(report).splitlines() if line.startswith("| AUC |"))
+    assert "efficiency at 3 kHz (0." in head
+    assert f"efficiency at {supported['rate_khz']:g} kHz (3" in head
+    assert f"[{low:.3f}, {high:.3f}]" in markdown(report)
+
+
 def test_unequal_budgets_are_told(make: Callable[..., Study]) -> None:
     report = compare_studies({"a": [make("a")], "b": [make("b", seconds=40)]}, {}, resamplings=50).as_json()
     assert "budgets differ: core-seconds spent are a 30, b 40" in report["notes"]
