@@ -20,6 +20,7 @@ def status_of(study: Study) -> dict[str, Any]:
     seconds = study.run_seconds()
     front = front_of(study)
     budget, done = study.file.budget.trials, slots.done()
+    left = _runs_left(study, budget - done, seconds)
     workers = workers_of(study.storage.engine, study.id)
     return {
         "study": study.name,
@@ -28,8 +29,8 @@ def status_of(study: Study) -> dict[str, Any]:
         "front": len(front.points),
         "hypervolume": front.hypervolume,
         "core_seconds": sum(seconds),
-        "core_seconds_left": (budget - done) * sum(seconds) / len(seconds) if seconds else None,
-        **_pace(workers, budget - done),
+        "core_seconds_left": left * sum(seconds) / len(seconds) if seconds else None,
+        **_pace(workers, left),
         "workers": [_worker(worker) for worker in workers if worker["state"] != "ended" or worker["error"]],
         "launches": summary(study.storage.engine, study.id),
         "retries": slots.attempts(only_repeated=True),
@@ -40,6 +41,15 @@ def status_of(study: Study) -> dict[str, Any]:
             if "problem" in t.user_attrs
         ],
     }
+
+
+def _runs_left(study: Study, slots: int, seconds: Sequence[float]) -> float:
+    """Return the runs that the budget still has, by its trials and by its core-hours."""
+    hours = study.file.budget.core_hours
+    if hours is None or not sum(seconds):
+        return slots
+    by_hours = (hours * 3600 - sum(seconds)) / (sum(seconds) / len(seconds))
+    return min(slots, max(by_hours, 0.0))
 
 
 def _worker(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +65,7 @@ def _worker(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _pace(workers: Sequence[Mapping[str, Any]], left: int) -> dict[str, float | None]:
+def _pace(workers: Sequence[Mapping[str, Any]], left: float) -> dict[str, float | None]:
     """Return the runs an hour of the workers that are at work, and the seconds until all runs are done.
 
     None where no worker is at work, or none of them has ended a run yet.

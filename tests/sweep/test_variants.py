@@ -10,9 +10,12 @@ import yaml
 from optuna.trial import TrialState
 
 from sweep.errors import StudyFileError
-from sweep.study import Study
+from sweep.status import status_of
+from sweep.storage import open_storage
+from sweep.study import Study, create_or_resume
 from sweep.study_file import find_study_file, load_study_file
 from sweep.variants import groups_of, load_studies
+from tests.sweep.fleet import simulated
 
 FILE: dict[str, Any] = {
     "study": "widths",
@@ -145,3 +148,14 @@ def test_run_takes_each_study_in_turn(
     assert worked == names, "their hours are spent"
     assert again.out.count("is done: 0 runs took 0.01 core-hours, the budget is 0.01") == 4
     assert "has no feasible point" in sweep("compare", path, "--storage", storage_url).err
+
+
+def test_status_knows_the_hours_of_a_budget(sweep_home: Path, storage_url: str) -> None:
+    file = simulated(50, 0.0, budget={"trials": 50, "core_hours": 0.01})
+    study, _ = create_or_resume(open_storage(storage_url), file)
+    for left in (24.0, 12.0, 0.0, 0.0):
+        run = study.optuna.ask()
+        for name, value in {"role": "run", "core_seconds": 12.0}.items():
+            run.set_user_attr(name, value)
+        study.optuna.tell(run, state=TrialState.FAIL)
+        assert status_of(study)["core_seconds_left"] == pytest.approx(left)
