@@ -1,9 +1,11 @@
 """Do our QKeras students come out as those of plain qkeras-v3 code? The same events, targets and network.
 
-    uv run python -m tests.benchmarks.legacy_qkeras [STUDY] [--seeds 1 2 3] [--epochs N] > result.json
+    uv run python -m tests.benchmarks.legacy_qkeras [STUDY] [--seeds 1 2 3] [--epochs N] [--own] > result.json
 
-STUDY is a study of QKeras students, default `legacy-qkeras`. Each seed is trained both ways: by this
-project, and by `plain_qkeras.py`. Mean AUC on validation, of the last epoch.
+STUDY is a study of QKeras students, default `legacy-qkeras`. Each seed is trained by this project, and by
+`plain_qkeras.py` with the same random numbers: first weights, events of each epoch, what dropout drops.
+Two trainings of other numbers end in other places whoever trains, so `--own`, which lets Keras draw its
+own, needs dozens of seeds to say as much. Mean AUC on validation, of the last epoch.
 """
 
 import argparse
@@ -21,8 +23,10 @@ os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_NUM_INTRAOP_THREADS": "1", "TF_N
 
 import numpy as np
 
+import objectives
 from objectives.measurement import split_outputs
 from objectives.recipe import Recipe
+from objectives.schemes.qkeras import child
 from objectives.scores import score
 from objectives.training.order import epoch_order
 from objectives.training.trajectory import run_trajectory
@@ -59,21 +63,22 @@ def ours(ground: TrainingGround, recipe: Recipe, seed: int) -> dict[str, Any]:
     }
 
 
-def plain(ground: TrainingGround, recipe: Recipe, seed: int, folder: Path) -> dict[str, Any]:
+def plain(ground: TrainingGround, recipe: Recipe, seed: int, own: bool, folder: Path) -> dict[str, Any]:
     data, training = ground.training_data, recipe.training
-    rng = np.random.default_rng(seed)
-    order = epoch_order(data.zero_bias, data.exposure, training.exposure_fraction, training.batch, rng)
+    sizes = (data.zero_bias, data.exposure, training.exposure_fraction, training.batch)
+    epochs = 1 if own else training.epochs
     np.savez(
         folder / "data.npz",
-        events=data.events.numpy()[order],
-        targets=data.targets.numpy()[order],
+        events=data.events.numpy(),
+        targets=data.targets.numpy(),
         validation=data.validation.numpy()[: data.validation_events],
+        order=[epoch_order(*sizes, np.random.default_rng([seed, epoch])) for epoch in range(epochs)],
     )
-    python = str(qkeras_environment.ensure(print))
-    asked = [str(folder / "data.npz"), str(folder / "scores.npz"), recipe.student.family]
+    asked = [folder / "data.npz", folder / "scores.npz", recipe.student.family, training.epochs, seed]
+    numbers = [] if own else ["--numbers-of", child.__file__, Path(objectives.__file__).parent]
     before, started = children_seconds(), time.monotonic()
     subprocess.run(
-        [python, "-I", str(PLAIN), *asked, str(training.epochs), str(seed)],
+        list(map(str, [qkeras_environment.ensure(print), "-I", PLAIN, *asked, *numbers])),
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -97,6 +102,7 @@ def main() -> None:
     parser.add_argument("study", nargs="?", default="legacy-qkeras")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--own", action="store_true")
     options = parser.parse_args()
     file = load_study_file(find_study_file(options.study))
     recipe = file.recipe_space().example()
@@ -109,16 +115,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for seed in options.seeds:
             result["ours"].append(ours(ground, recipe, seed))
-            result["plain"].append(plain(ground, recipe, seed, Path(folder)))
+            result["plain"].append(plain(ground, recipe, seed, options.own, Path(folder)))
             print(seed, result["ours"][-1], result["plain"][-1], file=sys.stderr)
     ground.close()
     # A student that died has no score; it is in the result all the same.
-    both = [pair for pair in zip(result["ours"], result["plain"], strict=True) if "mean_auc" in pair[0]]
-    means = {
-        name: float(np.mean([pair[side]["mean_auc"] for pair in both])) if both else None
-        for side, name in enumerate(("ours", "plain"))
-    }
-    result |= {"means": means, "of_seeds": [pair[0]["seed"] for pair in both]}
+    pairs = [pair for pair in zip(result["ours"], result["plain"], strict=True) if "mean_auc" in pair[0]]
+    found = np.array([[each["mean_auc"] for each in pair] for pair in pairs])
+    result["random_numbers"] = "own" if options.own else "the same"
+    result["of_seeds"] = [pair[0]["seed"] for pair in pairs]
+    if len(found) > 1:
+        apart = found[:, 0] - found[:, 1]
+        result["means"] = dict(zip(("ours", "plain"), found.mean(0).tolist(), strict=True))
+        result["difference"] = {
+            "mean": float(apart.mean()),
+            "standard_error": float(apart.std(ddof=1) / np.sqrt(len(apart))),
+            "largest": float(np.abs(apart).max()),
+        }
     print(json.dumps(result, indent=1))
 
 

@@ -19,7 +19,7 @@ from objectives.costs.adder_graph import compile_adder_graph
 from objectives.costs.config import Hardware
 from objectives.data.dataset import Part
 from objectives.errors import SchemeError
-from objectives.measurement import all_events, measure_point
+from objectives.measurement import all_events, measure_point, split_outputs
 from objectives.quantization import DataQuantization, Quantization, WeightQuantization
 from objectives.recipe import Recipe
 from objectives.schemes import hgq
@@ -27,6 +27,7 @@ from objectives.schemes.qkeras import child as child_script
 from objectives.schemes.qkeras.border import listed, numbered, receive, send
 from objectives.schemes.qkeras.network import ebops_of, network_of
 from objectives.schemes.qkeras.remote import Child, RemoteTrainer
+from objectives.scores import score
 from objectives.training.graphs import TrainingData
 from objectives.training.trajectory import epoch_order, run_trajectory
 from sweep import qkeras_environment
@@ -248,6 +249,34 @@ def test_training_takes_the_steps_that_keras_takes() -> None:
     assert found["moved"] > 0.005
     assert found["apart"] < 1e-5
     assert found["loss"] == pytest.approx(found["plain_loss"], rel=1e-5)
+
+
+@needs_qkeras
+def test_a_student_scores_as_that_of_plain_qkeras_code(child: Child, part: Part, tmp_path: Path) -> None:
+    """The same network by layers, compile and fit, given the same first weights, events and dropout."""
+    epochs, seed, batch = 20, 3, LEGACY.training.batch
+    data = child.data
+    orders = [
+        epoch_order(data.zero_bias, data.exposure, 0.2, batch, np.random.default_rng([seed, epoch]))
+        for epoch in range(epochs)
+    ]
+    content = {"events": data.events, "targets": data.targets, "validation": all_events(part)}
+    np.savez(tmp_path / "data.npz", order=orders, **{k: np.asarray(v) for k, v in content.items()})
+    asked = [tmp_path / "data.npz", tmp_path / "scores.npz", "cicada-v2", epochs, seed, "--batch", batch]
+    numbers = ["--numbers-of", child_script.__file__, Path(child_script.__file__).parents[2]]
+    script = Path(__file__).parents[1] / "benchmarks" / "plain_qkeras.py"
+    command = list(map(str, [PYTHON, "-I", script, *asked, *numbers]))
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    plain = np.load(tmp_path / "scores.npz")["outputs"]
+
+    trainer = RemoteTrainer(child, LEGACY)
+    trainer.start(LEGACY.quantization, seed)
+    for order in orders:
+        trainer.train_epoch(order, 1e-3, 0.0)
+    _, ours, _ = trainer.finish()
+    aucs = [score(*split_outputs(part, outputs)).mean_auc for outputs in (ours, plain)]
+    assert aucs[0] == pytest.approx(aucs[1], abs=0.01)
+    assert np.abs(ours - plain).mean() < 0.05 * plain.std(), "not by chance: event by event"
 
 
 VARIANTS = [
