@@ -137,9 +137,8 @@ class TrainingRuns:
         graphs, problem, more = self._graphs, None, {}
         if trajectory.died_at is not None:
             more = {"died_at": trajectory.died_at}
-            problem = (
-                f"the student died in epoch {trajectory.died_at} (constant score): beta is too high for it"
-            )
+            why = ": beta is too high for it" if trainer.anneals else ", as some first weights do"
+            problem = f"the student died in epoch {trajectory.died_at} (constant score){why}"
         end: Measured | None = None
         points: list[Measured] = []
         correction = correction_for(self.study.storage.engine, self.study.file.target)

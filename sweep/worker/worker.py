@@ -71,6 +71,7 @@ class Worker:
         self.history = History(study)
         self.runs = runs or _runs_of(study, self.history, self.tell, self.name)
         self.drawing = Drawing(study, self.space, self.history, self.runs)
+        self._exhausted = False
 
     def work(self) -> int:
         """Take runs until the budget is spent, or as long as `options` say; return how many ended here."""
@@ -159,7 +160,9 @@ class Worker:
     def _run(self, claim: Claim, lost: threading.Event) -> bool:
         run = self._trial_of(claim)
         if run is None:
-            self.tell(Noticed(self.name, "every configuration of this search space has been tried"))
+            if not self._exhausted:  # once, not for each run that the budget still has
+                self.tell(Noticed(self.name, "every configuration of this search space has been tried"))
+            self._exhausted = True
             self.slots.finish(claim, lambda _: None)
             return True
         if run.state.is_finished():  # by a version before 0.3 that was killed in between
