@@ -142,8 +142,11 @@ class Runs(Protocol):
 
 
 def core_seconds() -> float:
-    """Return the processor time of this process and those below it, in seconds."""
-    return float(sum(times.user + times.system for times in _of_family("cpu_times")))
+    """Return the processor time of this process and those below it, in seconds.
+
+    Those that have ended count, too: a compiler that was killed did not give its time back.
+    """
+    return float(sum(sum(times[:4]) for times in _of_family("cpu_times")))
 
 
 def memory_in_use() -> int:
