@@ -12,8 +12,8 @@ from waitress.server import BaseWSGIServer, MultiSocketServer
 
 from dashboards.explorer.app import Explorer, explorer_app
 from dashboards.guard import guarded, is_loopback, names_of_this_machine
-from dashboards.optuna_view.app import optuna_app
-from dashboards.optuna_view.storage import StudyView
+from dashboards.optuna_view.app import annotated, optuna_app
+from dashboards.optuna_view.storage import AnnotatedView, StudyView
 from sweep.errors import StorageError
 from sweep.references import Reference
 from sweep.storage import open_storage
@@ -29,9 +29,14 @@ THREADS = 8
 class Server:
     """A server that listens already; `serve` answers until it is interrupted."""
 
-    view: StudyView
+    annotated: AnnotatedView
     waitress: BaseWSGIServer | MultiSocketServer
     url: str
+
+    @property
+    def view(self) -> StudyView:
+        """The studies of the database."""
+        return self.annotated.view
 
     def serve(self, study: str | None = None) -> None:
         """Answer; the trials of `study`, which take a while to read, are read before somebody asks."""
@@ -44,15 +49,15 @@ class Server:
 
 
 def make_app(
-    view: StudyView,
+    shown: AnnotatedView,
     references: Mapping[str, Sequence[Reference]],
     names: Iterable[str] = (),
     *,
     read_only: bool = False,
 ) -> "WSGIApplication":
     """Return both dashboards as one application, behind the guard."""
-    explorer = explorer_app(Explorer(view, references))
-    optuna_dashboard = optuna_app(view, references)
+    explorer = explorer_app(Explorer(shown.view, references))
+    optuna_dashboard = optuna_app(shown)
 
     def dispatch(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
@@ -85,7 +90,8 @@ def listen(
         )
     view = StudyView(open_storage(url, create=False))
     logging.getLogger("waitress").setLevel(logging.ERROR)
-    app = make_app(view, references, names_of_this_machine(host), read_only=read_only)
+    view_of_notes = annotated(view, references)
+    app = make_app(view_of_notes, references, names_of_this_machine(host), read_only=read_only)
     try:
         server = waitress.create_server(app, host=host, port=port, threads=THREADS, ident=None)
     except OSError as error:
@@ -93,7 +99,7 @@ def listen(
             f"{host}:{port}: cannot be listened on ({error.strerror or error}); give another --port or --host"
         ) from error
     shown = f"[{host}]" if ":" in host else host
-    return Server(view, server, f"http://{shown}:{_port(server)}")
+    return Server(view_of_notes, server, f"http://{shown}:{_port(server)}")
 
 
 def _port(server: BaseWSGIServer | MultiSocketServer) -> int:

@@ -556,8 +556,11 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write a student for firmware and CMSSW, and prove that every form of it is the same, bit for bit."""
+    from sweep.errors import StorageError
+    from sweep.export.certificate import load_certificate
     from sweep.export.choice import choose_trial
     from sweep.export.exporter import Order, export_trial
+    from sweep.export.remembered import remember
     from sweep.export.tables import print_verified
     from sweep.front import front_of
 
@@ -572,6 +575,10 @@ def export(
         except KeyboardInterrupt:
             console.print("Stopped. Nothing was written.", highlight=False)
             raise typer.Exit(130) from None
+        try:
+            remember(known.study, chosen.number, output, load_certificate(output))
+        except StorageError as error:
+            console.print(f"Note: {error}", style="yellow", highlight=False)
     if as_json:
         _print_json({"study": known.study.name, "trial": chosen.number, **found.as_json()})
     else:
@@ -648,6 +655,27 @@ def dashboard(
         pass
     finally:
         server.close()
+
+
+@app.command()
+def annotate(study: StudyName, storage: StorageOption = None, as_json: JsonOption = False) -> None:
+    """Write notes and figures of a study into its database, for an Optuna dashboard that is not `sweep`'s.
+
+    Workers do so now and then. What somebody wrote or edited in a dashboard stays as it is.
+    """
+    from dataclasses import asdict
+
+    from dashboards.optuna_view.stored import store
+
+    opened = _open_study(study, storage)
+    found = store(opened)
+    if as_json:
+        _print_json({"study": opened.name, **asdict(found)})
+    else:
+        print(
+            f"{opened.name}: {found.notes} notes and {found.figures} figures, {found.bytes:,} bytes;"
+            f" {found.written} rows written, {found.removed} removed"
+        )
 
 
 @app.command()

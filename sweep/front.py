@@ -6,6 +6,7 @@ from before a correction would be held against one from after it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import moocore
@@ -30,6 +31,11 @@ class Front:
     points: list[FrozenTrial]
     hypervolume: float
     costs: dict[int, dict[str, Any]] = field(repr=False)
+
+    @cached_property
+    def numbers(self) -> frozenset[int]:
+        """The numbers of the front's trials."""
+        return frozenset(trial.number for trial in self.points)
 
     def cost(self, trial: FrozenTrial) -> dict[str, Any]:
         """Return the cost of any point of the study, corrected where calibration is in force."""

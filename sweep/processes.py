@@ -153,6 +153,7 @@ def _work(threads: int, tell: Tell, url: str, study: str) -> None:
     gc.disable()  # importing TensorFlow leaves nothing to collect, and looking takes 0.7 s
     for name in NOT_FOR_WORKERS:
         sys.modules[name] = None  # type: ignore[assignment]  # "not found", to whoever imports it
+    from sweep.annotating import Annotating
     from sweep.storage import open_storage
     from sweep.study import load
     from sweep.worker.worker import Worker
@@ -160,7 +161,7 @@ def _work(threads: int, tell: Tell, url: str, study: str) -> None:
     stop = threading.Event()
     tell(Working(worker_name(), None, "starting", 0, 1))
     opened = load(open_storage(url, create=False, patient=True), study)
-    worker = Worker(opened, tell, stop=stop)
+    worker = Worker(opened, tell, stop=stop, annotating=Annotating(opened, url, tell, stop))
     gc.enable()
     stop_on_signals(stop)
     _stop_with_parent(stop)

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
 STATIC = Path(__file__).parent / "static"
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-FILES = {"explorer.js": STATIC, "explorer.css": STATIC, "plotly.min.js": PLOTLY.parent}
-#: Plotly draws with inline styles, and its WebGL library makes functions from text.
+SCRIPTS = ("explorer.js", "front.js", "parameters.js", "student.js")
+FILES = dict.fromkeys((*SCRIPTS, "explorer.css"), STATIC) | {"plotly.min.js": PLOTLY.parent}
+#: Plotly draws with inline styles.
 POLICY = (
-    "default-src 'none'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline';"
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none';"
     " frame-ancestors 'self'"
 )

@@ -1,13 +1,15 @@
 """All points of a study as the explorer's page wants them: one list a column, short numbers."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from sweep.front import Front
 from sweep.references import Reference
+from sweep.study import Study
 
 #: Costs that can be an axis.
 AXES = (
@@ -36,7 +38,6 @@ def points_of(front: Front, references: Sequence[Reference] = ()) -> dict[str, A
     """
     study, file = front.study, front.study.file
     trials = list(study.points())
-    on_front = {trial.number for trial in front.points}
     signals = list(trials[0].user_attrs["validation"]["auc"]) if trials else []
     return {
         "study": study.name,
@@ -45,13 +46,14 @@ def points_of(front: Front, references: Sequence[Reference] = ()) -> dict[str, A
         "objectives": list(file.objectives),
         "directions": list(file.directions),
         "hypervolume": front.hypervolume,
+        "runs": _runs(study),
         "rate_khz": trials[0].user_attrs["test"]["rate_khz"] if trials else None,
         "signals": signals,
         "axes": list(AXES),
         "trial": [trial.number for trial in trials],
         "parent": [trial.user_attrs.get("parent") for trial in trials],
         "epoch": [trial.user_attrs["epoch"] for trial in trials],
-        "on_front": [int(trial.number in on_front) for trial in trials],
+        "on_front": [int(trial.number in front.numbers) for trial in trials],
         "feasible": [int(front.is_feasible(trial)) for trial in trials],
         "scores": {split: _scores(trials, split, signals) for split in ("validation", "test")},
         "cost": _costs(front, trials),
@@ -61,6 +63,12 @@ def points_of(front: Front, references: Sequence[Reference] = ()) -> dict[str, A
             {"name": r.name, "cost": r.cost, "validation": r.validation, "test": r.test} for r in references
         ],
     }
+
+
+def _runs(study: Study) -> dict[str, int]:
+    """Return how many runs are under way, and how many ended without a student of their own."""
+    states = Counter(trial.state for trial in study.runs())
+    return {"running": states[TrialState.RUNNING], "failed": states[TrialState.FAIL]}
 
 
 def _scores(trials: Sequence[FrozenTrial], split: str, signals: Sequence[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from dashboards.optuna_view.notes import drawn
 from dashboards.student import BINS, Performance, Student
 from objectives.students.layers import Layer
+from sweep.export.remembered import FORMS, exports_of
 from sweep.front import Front
 from sweep.records import constraint_values
 
@@ -26,7 +27,7 @@ def about_student(front: Front, number: int) -> dict[str, Any]:
         "epoch": trial.user_attrs["epoch"],
         "beta": trial.user_attrs["beta"],
         "design": trial.user_attrs["design"],
-        "on_front": any(number == t.number for t in front.points),
+        "on_front": number in front.numbers,
         "constraints": _constraints(front, student),
         "drawn": drawn(recipe["student"]),
         "params": {name: str(value) for name, value in trial.params.items()},
@@ -35,8 +36,30 @@ def about_student(front: Front, number: int) -> dict[str, Any]:
         "test": trial.user_attrs["test"],
         "synthesis": trial.user_attrs.get("synthesis", []),
         "jobs": trial.user_attrs.get("synthesis_jobs", []),
+        "exports": [_export(one) for one in exports_of(study, number)],
         "export": f"sweep export {study.name} {number} -o {study.name}-{number}",
         "optuna": f"/dashboard/studies/{study.id}/trials?numbers={number}",
+    }
+
+
+def _export(export: dict[str, Any]) -> dict[str, Any]:
+    """Return what a certificate says, by form as people read it."""
+    return {
+        "folder": export["folder"],
+        "created": export["created"],
+        "verified": export["verified"],
+        "version": export["student"]["emulator_version"],
+        "events": export["events"]["count"],
+        "compared": [
+            {
+                "form": FORMS.get(name, name),
+                "events": said.get("events"),
+                "mismatches": said.get("mismatches"),
+                "missing": said.get("not_verified_because"),
+                "tools": ", ".join(f"{tool} {version}" for tool, version in said.get("tools", {}).items()),
+            }
+            for name, said in export["compared"].items()
+        ],
     }
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import optuna_dashboard
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from optuna_dashboard import _app
+from optuna_dashboard import _app, _note
 
 from dashboards.optuna_view.artifacts import DerivedArtifacts, artifacts_of
 from dashboards.optuna_view.notes import annotations
-from dashboards.optuna_view.storage import AnnotatedView, StudyView
+from dashboards.optuna_view.storage import AnnotatedView, StudyView, note_from
 from sweep import home
 from sweep.artifacts.stores import KeptArtifacts
 from sweep.references import Reference
@@ -22,14 +22,19 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 
-def optuna_app(view: StudyView, references: Mapping[str, Sequence[Reference]]) -> "WSGIApplication":
-    """Return the Optuna dashboard of all studies in `view`, with references by study."""
+def annotated(view: StudyView, references: Mapping[str, Sequence[Reference]]) -> AnnotatedView:
+    """Return `view` as the Optuna dashboard is to see it, with references by study."""
+    return AnnotatedView(view, partial(annotations, references=references, known={}), artifacts_of)
+
+
+def optuna_app(shown: AnnotatedView) -> "WSGIApplication":
+    """Return the Optuna dashboard of all studies in `shown`."""
     folder = home.artifacts_folder()
     folder.mkdir(parents=True, exist_ok=True)
     # It asks for the trials that are the best of a study, and knows no constraints.
     _app.get_pareto_front_trials = feasible_front
-    store = DerivedArtifacts(view, KeptArtifacts(folder, view.artifact_places))
-    shown = AnnotatedView(view, partial(annotations, references=references), artifacts_of)
+    _note.get_note_from_system_attrs = note_from
+    store = DerivedArtifacts(shown.view, KeptArtifacts(folder, shown.view.artifact_places))
     app: WSGIApplication = optuna_dashboard.wsgi(shown, artifact_store=store)
     return app
 

@@ -17,34 +17,87 @@ from objectives.errors import StudentError
 from objectives.students.layers import Layer, layers_of
 from objectives.students.network_file import NETWORK, read_network
 from sweep import home
+from sweep.export.remembered import FORMS, all_exports
 from sweep.front import Front, front_of
 from sweep.references import Reference
 from sweep.study import Study
 
-#: Trials that carry a note. The dashboard looks through all notes for each of its trials: 10,000 of
-#: them take it minutes. Those of the front and the newest have one.
-MOST_NOTES = 1000
+#: Trials whose note tells of every layer, which takes milliseconds a trial: those of the front and the
+#: newest. Of the others the explorer tells.
+MOST_WITH_LAYERS = 1000
 #: Other points of the front's figure; it goes to the browser again with each of its looks.
 MOST_POINTS = 400
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>&~$^:@])")
 
 
+#: Notes that were made: of which state of a trial (by its id), and the text.
+Known = dict[int, tuple[object, str]]
+
+
 def annotations(
-    study: Study, references: Mapping[str, Sequence[Reference]] = MappingProxyType({})
+    study: Study,
+    references: Mapping[str, Sequence[Reference]] = MappingProxyType({}),
+    known: Known | None = None,
 ) -> dict[str, Any]:
     """Return the system attributes by which the dashboard knows a study's notes and figures.
 
-    `references` are drawn beside the fronts of the studies that they are given for, by name.
+    `references` are drawn beside the fronts of the studies that they are given for, by name. Notes
+    that are in `known` and still true are not made again.
     """
     front = front_of(study)
-    found = _note(None, study_note(front))
-    for trial in _noted(front):
-        found |= _note(trial._trial_id, trial_note(front, trial))
-    for name, figure in study_figures(front, references.get(study.name, ())).items():
+    trials = by_interest(front)
+    return (
+        study_attributes(front, references.get(study.name, ()))
+        | trial_attributes(front, trials[:MOST_WITH_LAYERS], known=known)
+        | trial_attributes(front, trials[MOST_WITH_LAYERS:], layers=False, known=known)
+    )
+
+
+def study_attributes(
+    front: Front, references: Sequence[Reference] = (), *, linked: bool = True
+) -> dict[str, Any]:
+    """Return the attributes of the study's own note and of its figures.
+
+    A note is `linked` to the explorer where that is beside the dashboard.
+    """
+    found = _note(None, study_note(front, linked=linked))
+    for name, figure in study_figures(front, references).items():
         # Its template says nothing that the dashboard does not, and is longer than the rest.
         text = figure.update_layout(template=None).to_json()
         found |= split_plot_data(text, f"{SYSTEM_ATTR_PLOT_DATA}{name}:")
     return found
+
+
+def trial_attributes(
+    front: Front,
+    trials: Sequence[FrozenTrial],
+    *,
+    layers: bool = True,
+    linked: bool = True,
+    known: Known | None = None,
+) -> dict[str, Any]:
+    """Return the attributes of the notes of these trials, with their layers or without."""
+    known = {} if known is None else known
+    everything, exported = front.study.trials(), all_exports(front.study)
+    found: dict[str, Any] = {}
+    for trial in trials:
+        about = trial.user_attrs
+        cost = front.costs.get(trial.number, {})
+        exports = exported.get(trial.number, [])
+        on_front, jobs = trial.number in front.numbers, about.get("synthesis_jobs")
+        state = (layers, linked, on_front, cost.get("lut"), jobs, [one["created"] for one in exports])
+        if trial._trial_id not in known or known[trial._trial_id][0] != state:
+            run = everything[int(about.get("parent", trial.number))]
+            note = trial_note(front, trial, run, layers=layers, exports=exports, linked=linked)
+            known[trial._trial_id] = (state, note)
+        found |= _note(trial._trial_id, known[trial._trial_id][1])
+    return found
+
+
+def by_interest(front: Front) -> list[FrozenTrial]:
+    """Return the finished trials: those of the front first, then the newest."""
+    ended = [t for t in front.study.trials() if t.state.is_finished() and t.number not in front.numbers]
+    return [*front.points, *reversed(ended)]
 
 
 def study_figures(front: Front, references: Sequence[Reference] = ()) -> dict[str, go.Figure]:
@@ -59,7 +112,7 @@ def study_figures(front: Front, references: Sequence[Reference] = ()) -> dict[st
     }
 
 
-def study_note(front: Front) -> str:
+def study_note(front: Front, *, linked: bool = True) -> str:
     """Return what a study is, how far it is, and where to look further."""
     study, file = front.study, front.study.file
     source = file.dataset.source
@@ -68,8 +121,8 @@ def study_note(front: Front) -> str:
         f"## {plain(study.name)}",
         plain(" ".join(file.description.split())[:600]),
         "",
-        f"**[Explore the front](/explorer/{study.name})**: {len(front.points)} points of"
-        f" {len(front.costs)} measured students, hypervolume {front.hypervolume:,.4g}.",
+        f"**{f'[Explore the front](/explorer/{study.name})' if linked else 'Front'}**: {len(front.points)}"
+        f" points of {len(front.costs)} measured students, hypervolume {front.hypervolume:,.4g}.",
         "",
         f"- objectives: {', '.join(map(plain, file.objectives))}",
         f"- scored signals: {signals}",
@@ -82,12 +135,20 @@ def study_note(front: Front) -> str:
     return "\n".join(lines)
 
 
-def trial_note(front: Front, trial: FrozenTrial) -> str:
-    """Return what a trial is: its parent, student, scores with intervals, costs by source, synthesis."""
-    about = trial.user_attrs
-    if "cost" not in about:
+def trial_note(
+    front: Front,
+    trial: FrozenTrial,
+    run: FrozenTrial,
+    *,
+    layers: bool = True,
+    exports: Sequence[Mapping[str, Any]] = (),
+    linked: bool = True,
+) -> str:
+    """Return what a trial of `run` is: its student, scores with intervals, costs by source, synthesis."""
+    if "cost" not in trial.user_attrs:
         return "\n".join(_without_student(trial))
-    return "\n\n".join("\n".join(part) for part in _of_point(front, trial))
+    address = f"/explorer/{front.study.name}#trial={trial.number}" if linked else ""
+    return "\n\n".join("\n".join(part) for part in _of_point(front, trial, run, layers, exports, address))
 
 
 def _without_student(trial: FrozenTrial) -> Iterator[str]:
@@ -97,14 +158,19 @@ def _without_student(trial: FrozenTrial) -> Iterator[str]:
         yield f"\nNo student came of it: {plain(str(about.get('problem', 'no reason was recorded')))}"
 
 
-def _of_point(front: Front, trial: FrozenTrial) -> Iterator[list[str]]:
+def _of_point(
+    front: Front,
+    trial: FrozenTrial,
+    run: FrozenTrial,
+    with_layers: bool,
+    exports: Sequence[Mapping[str, Any]],
+    address: str,
+) -> Iterator[list[str]]:
     study, about = front.study, trial.user_attrs
-    place = "on the front" if any(trial.number == t.number for t in front.points) else "not on the front"
-    yield [
-        f"**{_kind(trial)}**, {place} · [open in the explorer](/explorer/{study.name}#trial={trial.number})"
-    ]
-    layers = _layers(study, trial)
-    recipe = json.loads(_run(study, trial).user_attrs["recipe"])
+    place = "on the front" if trial.number in front.numbers else "not on the front"
+    yield [f"**{_kind(trial)}**, {place}" + (f" · [open in the explorer]({address})" if address else "")]
+    layers = _layers(study, trial) if with_layers else []
+    recipe = json.loads(run.user_attrs["recipe"])
     yield [f"`{drawn(recipe['student'])}`"]
     if layers:
         yield [
@@ -114,6 +180,7 @@ def _of_point(front: Front, trial: FrozenTrial) -> Iterator[list[str]]:
         ]
     yield list(_scores(about["validation"], about["test"]))
     yield list(_costs(front.cost(trial), about.get("synthesis", [])))
+    yield from ([_export(one)] for one in exports)
 
 
 def _kind(trial: FrozenTrial) -> str:
@@ -141,10 +208,6 @@ def drawn(student: Mapping[str, Any]) -> str:
         parts.append(f"conv {student['filters']} of {kernel}, stride {student['stride']}")
     parts += [f"dense {student[name]}" for name in ("hidden", "hidden_2") if student.get(name)]
     return " → ".join([*parts, "dense 1"])
-
-
-def _run(study: Study, trial: FrozenTrial) -> FrozenTrial:
-    return study.trials()[int(trial.user_attrs.get("parent", trial.number))]
 
 
 def _layers(study: Study, trial: FrozenTrial) -> list[Layer]:
@@ -197,6 +260,16 @@ def _costs(cost: Mapping[str, Any], synthesis: list[Mapping[str, Any]]) -> Itera
         yield f"| {tool} | {said['lut']:,} | {said['ff']:,} | {said['dsp']} | |"
 
 
+def _export(export: Mapping[str, Any]) -> str:
+    forms = [FORMS.get(name, name) for name, said in export["compared"].items() if said["verified"]]
+    missing = [FORMS.get(name, name) for name, said in export["compared"].items() if not said["verified"]]
+    equal = f"equal in every bit on {export['events']['count']:,} events: {', '.join(forms)}"
+    return plain(
+        f"Exported {export['created'][:10]} as {export['student']['emulator_version']}; {equal}"
+        + (f"; not compared: {', '.join(missing)}" if missing else "")
+    )
+
+
 def _constraints(study: Study) -> str:
     kept = [
         f"{plain(name)} {'at most' if bound.max is not None else 'at least'}"
@@ -209,13 +282,6 @@ def _constraints(study: Study) -> str:
 def plain(text: str) -> str:
     """Return `text` so that Markdown, and HTML in it, show it as it is."""
     return _MARKDOWN.sub(r"\\\1", text)
-
-
-def _noted(front: Front) -> list[FrozenTrial]:
-    trials = front.study.trials()
-    first = {trial.number for trial in front.points}
-    others = [trial for trial in reversed(trials) if trial.number not in first and trial.state.is_finished()]
-    return [*front.points, *others][:MOST_NOTES]
 
 
 def _note(trial_id: int | None, text: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A study's storage as the Optuna dashboard should see it.
 
-Notes, figures and artifacts are not written to the database: they are made from what is there when
-somebody looks, so they are never stale and cost a running study nothing while nobody does. That
+Notes, figures and artifacts are made from what is there when somebody looks, so they are never stale.
+Those that were written to the database for other dashboards (`stored.py`) give way to them. That
 dashboard reads constraints where Optuna 4 kept them; here they stand there, too.
 """
 
@@ -17,8 +17,11 @@ from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
+from optuna_dashboard._custom_plot_data import SYSTEM_ATTR_PLOT_DATA
+from optuna_dashboard._note import note_str_key_prefix, note_ver_key
 
 from sweep.errors import StudyError
+from sweep.export.remembered import all_exports
 from sweep.schema import CANDIDATES, JOBS
 from sweep.storage import READS
 from sweep.study import ARTIFACTS, STUDY_FILE, Study, load
@@ -26,6 +29,8 @@ from sweep.synthesis.jobs import DONE
 
 #: The key where the Optuna dashboard looks for constraints, and what all of its own keys begin with.
 CONSTRAINTS, DASHBOARD = "constraints", "dashboard:"
+#: What the keys of our figures begin with.
+FIGURES = f"{SYSTEM_ATTR_PLOT_DATA}sweep-"
 #: Notes and figures are made again at most once in this many seconds, and in so many times as long as
 #: it took: watching a running study takes at most this share of one core.
 PAUSE, SHARE = 10.0, 0.01
@@ -115,17 +120,19 @@ class AnnotatedView(StudyView):
         self.view = view
         self.annotate, self.artifacts = annotate, artifacts
         self._annotations: dict[int, _Annotations] = {}
+        #: Processor seconds that notes and figures have taken.
+        self.cpu_seconds = 0.0
         self._shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
 
     def get_all_studies(self) -> list[FrozenStudy]:
         studies = self.view.get_all_studies()
         for study in studies:
-            study.system_attrs = _LazyAttributes(study.system_attrs, self._maker(study))
+            study.system_attrs = LazyAttributes(study.system_attrs, self._maker(study))
         return studies
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
         study = next(s for s in self.view.get_all_studies() if s._study_id == study_id)
-        return dict(_LazyAttributes(study.system_attrs, self._maker(study)).items())
+        return LazyAttributes(study.system_attrs, self._maker(study)).everything()
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -166,7 +173,7 @@ class AnnotatedView(StudyView):
         with known.lock:
             if time.monotonic() < known.not_before:
                 return known.attributes
-            started = time.monotonic()
+            started, cpu = time.monotonic(), time.thread_time()
             try:
                 study = self.view.study(frozen.study_name)
             except StudyError:  # a study of another program
@@ -177,46 +184,60 @@ class AnnotatedView(StudyView):
                 sum(trial.state.is_finished() for trial in trials),
                 self.view.synthesized(frozen._study_id),
                 frozen.user_attrs.get(STUDY_FILE),
+                all_exports(study),
             )
             if state != known.state:
                 known.attributes, known.state = self.annotate(study), state
             took = time.monotonic() - started
+            self.cpu_seconds += time.thread_time() - cpu
             known.not_before = time.monotonic() + max(PAUSE, took / SHARE)
             return known.attributes
 
 
-class _LazyAttributes(dict[str, Any]):
+class LazyAttributes(dict[str, Any]):
     """A study's system attributes; what the dashboard keeps among them is made when it looks there.
 
-    A list of all studies reads the attributes of each of them, but none of these.
+    A list of all studies reads the attributes of each of them, but none of these. Notes of trials
+    are found by their keys alone: whoever goes through all items does so once for each trial.
     """
 
     def __init__(self, plain: dict[str, Any], make: Callable[[], dict[str, Any]]) -> None:
         super().__init__(plain)
         self._make: Callable[[], dict[str, Any]] | None = make
+        self._notes: dict[str, Any] = {}
 
     def _fill(self) -> None:
-        if self._make is not None:
-            make, self._make = self._make, None
+        if self._make is None:
+            return
+        make, self._make = self._make, None
+        if made := make():
+            for key in generated(dict(super().items())):
+                super().__delitem__(key)
             written = set(self.keys())
-            for key, value in make().items():
+            for key, value in made.items():
                 # A note that somebody wrote stays, in one piece.
-                before, is_note, _ = key.rpartition("note_")
-                if key not in written and not (is_note and f"{before}note_ver" in written):
+                if key not in written and f"{note_of(key)}note_ver" not in written:
                     super().__setitem__(key, value)
+        for key in [key for key in super().__iter__() if (note_of(key) or DASHBOARD) != DASHBOARD]:
+            self._notes[key] = super().pop(key)
+
+    def everything(self) -> dict[str, Any]:
+        """Return all attributes, notes of trials among them."""
+        self._fill()
+        return {**dict(super().items()), **self._notes}
 
     def get(self, key: str, default: Any = None) -> Any:
         if key.startswith(DASHBOARD):
             self._fill()
-        return super().get(key, default)
+        return self._notes[key] if key in self._notes else super().get(key, default)
 
     def __contains__(self, key: object) -> bool:
         self._fill()
-        return super().__contains__(key)
+        return key in self._notes or super().__contains__(key)
 
     def __getitem__(self, key: str) -> Any:
         self._fill()
-        return super().__getitem__(key)
+        return self._notes[key] if key in self._notes else super().__getitem__(key)
 
     def __iter__(self) -> Iterator[str]:
         self._fill()
@@ -225,3 +246,36 @@ class _LazyAttributes(dict[str, Any]):
     def items(self) -> Any:
         self._fill()
         return super().items()
+
+
+def note_of(key: str) -> str:
+    """Return what the keys of one note begin with, the empty text for a key of none.
+
+    >>> note_of("dashboard:7:note_str:0"), note_of("dashboard:note_ver"), note_of("artifacts:x")
+    ('dashboard:7:', 'dashboard:', '')
+    """
+    before, is_note, _ = key.rpartition("note_")
+    return before if is_note and key.startswith(DASHBOARD) else ""
+
+
+def generated(attributes: dict[str, Any]) -> list[str]:
+    """Return the keys of the notes and figures that this program wrote, and nobody has changed since.
+
+    Its notes have version 0; whoever edits one, in any dashboard, gives it the next.
+    """
+    return [
+        key
+        for key in attributes
+        if key.startswith(FIGURES) or (note_of(key) and attributes.get(f"{note_of(key)}note_ver") == 0)
+    ]
+
+
+def note_from(attributes: dict[str, Any], trial_id: int | None) -> dict[str, Any]:
+    """Return a note as the Optuna dashboard does, by its keys: it looks through all notes for each trial."""
+    key, start = note_ver_key(trial_id), note_str_key_prefix(trial_id)
+    if key not in attributes:
+        return {"version": 0, "body": ""}
+    parts: list[str] = []
+    while (part := attributes.get(f"{start}{len(parts)}")) is not None:
+        parts.append(str(part))
+    return {"version": int(attributes[key]), "body": "".join(parts)}

@@ -24,6 +24,7 @@ from dashboards.study_figures import estimates_figure, hypervolume_figure, impor
 from objectives.errors import CicadaError
 from objectives.progress import Progress, silent
 from sweep.errors import StudyError
+from sweep.export.remembered import FORMS, all_exports
 from sweep.front import Front
 from sweep.references import Reference
 from sweep.status import status_of
@@ -48,6 +49,7 @@ class Chosen:
     drawn: str
     outcome: str
     synthesis: Sequence[Mapping[str, Any]]
+    exports: Sequence[Mapping[str, Any]]
     roc: str = ""
     bits: str = ""
     problem: str = ""
@@ -105,6 +107,7 @@ def report_html(front: Front, references: Sequence[Reference] = (), progress: Pr
         fixed={name: value for name, value in sorted(space.fixed.items()) if value is not None},
         references=references,
         chosen=_chosen(front, progress),
+        forms=FORMS,
         # Scripts that Plotly writes; names in them are escaped as JSON within HTML.
         plotly=get_plotlyjs(),
         figures={name: _embedded(figure, name) for name, figure in _figures(front, references).items()},
@@ -154,6 +157,7 @@ def _chosen(front: Front, progress: Progress) -> list[Chosen]:
     known: dict[int, tuple[str, list[str]]] = {}
     for candidate, job in jobs.candidates(study.id):
         known.setdefault(candidate.number, (candidate.reason, []))[1].append(str(outcomes[job]))
+    exports = all_exports(study)
     order = sorted(known, key=lambda number: front.cost(trials[number])["lut"])
     found = []
     for place, number in enumerate(order):
@@ -169,6 +173,7 @@ def _chosen(front: Front, progress: Progress) -> list[Chosen]:
                 drawn(json.loads(run.user_attrs["recipe"])["student"]),
                 ", ".join(sorted(set(ended))),
                 trial.user_attrs.get("synthesis", []),
+                exports.get(number, []),
                 **(_pictures(front, number) if place < MOST_SHOWN else {}),
             )
         )

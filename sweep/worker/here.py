@@ -2,6 +2,7 @@
 
 import threading
 
+from sweep.annotating import Annotating
 from sweep.display import Display
 from sweep.messages import Noticed
 from sweep.processes import limit_threads, stop_on_signals
@@ -22,5 +23,6 @@ def work_here(url: str, study: str, options: Options, threads: int, display: Dis
     stop_on_signals(stop)
     opened = load(open_storage(url, create=False, patient=True), study)
     display.show(Noticed(worker_name(), f"works on {study}"))
-    ended = Worker(opened, display.show, options=options, stop=stop).work()
+    annotating = Annotating(opened, url, display.show, stop)
+    ended = Worker(opened, display.show, options=options, stop=stop, annotating=annotating).work()
     return opened, ended

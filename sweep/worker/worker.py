@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from objectives.errors import CicadaError, TrainingError
 from sweep import records, trial_rows
+from sweep.annotating import Annotating
 from sweep.artifacts.attributes import attributes
 from sweep.artifacts.stores import check_place
 from sweep.errors import ArtifactError, StudyError
@@ -58,12 +59,14 @@ class Worker:
         options: Options = Options(),
         stop: threading.Event | None = None,
         runs: Runs | None = None,
+        annotating: Annotating | None = None,
     ) -> None:
         self.study = study
         self.log = RunLog(tell)
         self.tell: Tell = self.log
         self.options = options or Options()
         self.stop = stop or threading.Event()
+        self.annotating = annotating
         self.name = worker_name()
         self.space = study.file.recipe_space()
         self.slots = Slots(study.storage.engine, study.id, self.name)
@@ -90,8 +93,10 @@ class Worker:
                     idle_since = None
                     ended += self._hold(claim)
                     self.register.runs = ended
+                    self._annotate()
                     continue
                 if not self._wait(idle_since):
+                    self._annotate(over=not self.slots.open())
                     break
                 idle_since = idle_since or time.monotonic()
         return ended
@@ -125,6 +130,10 @@ class Worker:
         self.register.doing = "waiting for runs that others may leave behind"
         self.stop.wait(POLL)
         return True
+
+    def _annotate(self, *, over: bool = False) -> None:
+        if self.annotating is not None:
+            self.annotating.after_run(self.history.core_seconds, over=over)
 
     # --- one run -----------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ import json
 import sqlite3
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +14,15 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from optuna_dashboard import _note
 from optuna_dashboard._custom_plot_data import SYSTEM_ATTR_MAX_LENGTH, get_plotly_graph_objects
 
-from dashboards.optuna_view import notes
+from dashboards.explorer.student import about_student
+from dashboards.optuna_view import notes, stored
 from dashboards.optuna_view.app import feasible_front
 from dashboards.optuna_view.artifacts import DerivedArtifacts, artifacts_of
 from dashboards.optuna_view.notes import annotations, drawn, plain
 from dashboards.optuna_view.storage import AnnotatedView, StudyView
+from dashboards.optuna_view.stored import store
 from dashboards.study_figures import hypervolume_curve
+from sweep.export.remembered import MOST, all_exports, exports_of, remember
 from sweep.front import front_of
 from sweep.study import Study
 from sweep.synthesis.jobs import Candidate, Jobs
@@ -178,12 +182,103 @@ def test_what_somebody_wrote_stays(copied: Copied, example: Example) -> None:
     )
 
 
-def test_more_trials_than_notes(view: StudyView, example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notes, "MOST_NOTES", 3)
+def test_of_many_trials_the_front_and_the_newest_tell_of_their_layers(
+    view: StudyView, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
     front = front_of(view.study("looked-at"))
-    noted = notes._noted(front)
-    assert len(noted) == 3
-    assert noted[: len(front.points)] == front.points[:3], "those of the front come first"
+    order = notes.by_interest(front)
+    assert order[: len(front.points)] == front.points, "those of the front come first"
+    assert {t.number for t in order} == {t.number for t in view.get_all_trials(1)}
+    monkeypatch.setattr(notes, "MOST_WITH_LAYERS", 3)
+    made = annotations(view.study("looked-at"))
+    bodies = [_note.get_note_from_system_attrs(made, trial._trial_id)["body"] for trial in order]
+    assert all(bodies), "every trial has a note"
+    assert ["| conv |" in body for body in bodies] == [True] * 3 + [False] * (len(order) - 3)
+
+
+def test_a_note_is_made_again_when_it_is_no_longer_true(copied: Copied, example: Example) -> None:
+    study, view = copied
+    known: notes.Known = {}
+    annotations(view.study(study.name), known=known)
+    before = dict(known)
+    annotations(view.study(study.name), known=known)
+    assert all(known[key] is before[key] for key in before)
+    synthesize(study, example.points[0])
+    annotations(view.study(study.name), known=known)
+    changed = study.trials()[example.points[0]]._trial_id
+    assert [key for key in before if known[key] is not before[key]] == [changed]
+
+
+# ---- notes and figures in the database ----------------------------------------------------------
+
+
+def plainly(study: Study) -> dict[str, Any]:
+    """Return a study's system attributes as an Optuna dashboard elsewhere reads them."""
+    return study.storage.get_study_system_attrs(study.id)
+
+
+def test_another_dashboard_shows_what_is_stored(copied: Copied, example: Example) -> None:
+    study, _ = copied
+    found = store(study)
+    attributes = plainly(study)
+    assert set(get_plotly_graph_objects(attributes)) == {
+        "sweep-front",
+        "sweep-hypervolume",
+        "sweep-estimates",
+        "sweep-importance",
+    }
+    for trial in study.trials():
+        body = _note.get_note_from_system_attrs(attributes, trial._trial_id)["body"]
+        assert ("AUC" in body) == (trial.number in example.points)
+        assert "/explorer/" not in body, "no page of ours is there"
+    assert found.written == len([key for key in attributes if key.startswith("dashboard:")])
+    assert found.bytes < 50_000
+    assert (store(study).written, store(study).removed) == (0, 0), "nothing has changed"
+
+
+def test_storing_writes_what_changed_and_nothing_else(copied: Copied, example: Example) -> None:
+    study, view = copied
+    store(study)
+    before = plainly(study)
+    synthesize(study, example.points[0])
+    found = store(view.study(study.name))
+    after = plainly(study)
+    trial_id = study.trials()[example.points[0]]._trial_id
+    assert {key for key in after if after[key] != before.get(key)} == {
+        f"dashboard:{trial_id}:note_str:0",
+        "dashboard:plot_data:sweep-estimates:0",
+    }
+    assert found.written == 2
+
+
+def test_what_somebody_wrote_is_not_written_over(copied: Copied, example: Example) -> None:
+    study, view = copied
+    store(study)
+    trial = study.trials()[example.points[0]]
+    _note.save_note_with_version(study.storage, study.id, trial._trial_id, 1, "mine")
+    _note.save_note_with_version(study.storage, study.id, None, 1, "")
+    synthesize(study, example.points[0])
+    store(study)
+    for attributes in (
+        plainly(study),
+        AnnotatedView(view, annotations, artifacts_of).get_study_system_attrs(study.id),
+    ):
+        assert _note.get_note_from_system_attrs(attributes, trial._trial_id)["body"] == "mine"
+        assert _note.get_note_from_system_attrs(attributes, None)["body"] == ""
+
+
+def test_what_is_stored_is_bounded_and_goes_when_it_is_old(
+    copied: Copied, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, view = copied
+    store(study)
+    monkeypatch.setattr(stored, "MOST_STORED", 2)
+    assert store(study).removed == 2 * (len(study.trials()) - 2), "a version and a text each"
+    attributes = plainly(study)
+    noted = [t for t in study.trials() if f"dashboard:{t._trial_id}:note_ver" in attributes]
+    assert {t.number for t in noted} == {t.number for t in front_of(study).points[:2]}
+    shown = AnnotatedView(view, annotations, artifacts_of).get_study_system_attrs(study.id)
+    assert all(f"dashboard:{t._trial_id}:note_ver" in shown for t in study.trials()), "ours shows all"
 
 
 def test_markdown_shows_text_as_it_is() -> None:
@@ -195,6 +290,39 @@ def test_markdown_shows_text_as_it_is() -> None:
 def test_an_architecture_is_a_line() -> None:
     student = {"family": "cicada-v2", "filters": 4, "kernel": 2, "stride": 2, "hidden": 16, "hidden_2": 8}
     assert drawn(student) == "18x14 → conv 4 of 2x2, stride 2 → dense 16 → dense 8 → dense 1"
+
+
+def test_an_export_is_told_with_what_was_compared(copied: Copied, example: Example, tmp_path: Path) -> None:
+    study, view = copied
+    number = example.points[0]
+    design = study.trials()[number].user_attrs["design"]
+    about = {"study": study.name, "trial": number, "emulator_version": "0.0.1", "scheme": "hgq"}
+    said = {"verified": True, "events": 1000, "mismatches": 0, "scores_sha256": "x", "tools": {"alkaid": "1"}}
+    missing = {"verified": False, "not_verified_because": f"no {NASTY}"}
+    content = {
+        "created": "2026-01-02T03:04:05+00:00",
+        "verified": False,
+        "student": {**about, "design": design},
+        "events": {"count": 1000},
+        "scores": {},
+        "compared": {"adder_graph": said, "rtl": missing},
+        "tools": {},
+    }
+    remember(study, number, tmp_path / NASTY.replace("/", ""), content)
+    (known,) = about_student(front_of(view.study(study.name)), number)["exports"]
+    assert [(one["form"], one["mismatches"], one["missing"]) for one in known["compared"]] == [
+        ("adder graph", 0, None),
+        ("RTL", None, f"no {NASTY}"),
+    ]
+    shown = AnnotatedView(view, annotations, artifacts_of).get_study_system_attrs(study.id)
+    body = _note.get_note_from_system_attrs(shown, study.trials()[number]._trial_id)["body"]
+    assert "equal in every bit on 1,000 events" in body.replace("\\", "")
+    assert "not compared: RTL" in body.replace("\\", "")
+    remember(study, number, tmp_path / "other", {**content, "student": {**about, "design": "another"}})
+    assert len(exports_of(study, number)) == 1, "of another design it says nothing"
+    for place in range(2 * MOST):
+        remember(study, number, tmp_path / str(place), content)
+    assert len(all_exports(study)[number]) == MOST
 
 
 # ---- artifacts ----------------------------------------------------------------------------------
