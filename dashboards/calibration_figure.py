@@ -45,7 +45,7 @@ def calibration_figure(report: Sequence[Mapping[str, Any]], quantity: str = "lut
         xaxis={"title": f"{quantity}, synthesized", "type": "log"},
         yaxis={"title": "too high by, %"},
         template="plotly_white",
-        legend={"orientation": "h", "y": -0.2},
+        legend={"orientation": "h", "y": -0.28, "yanchor": "top"},
     )
     return figure
 

@@ -44,7 +44,7 @@ def comparison_figure(report: dict[str, Any]) -> go.Figure:
         xaxis={"title": f"{cost} (estimated)", "type": "log"},
         yaxis={"title": f"test {score}, 68 % intervals"},
         template="plotly_white",
-        legend={"orientation": "h", "y": -0.2},
+        legend={"orientation": "h", "y": -0.28, "yanchor": "top"},
     )
     return figure
 

@@ -53,7 +53,7 @@ def front_figure(front: Front, references: Sequence[Reference] = (), *, most: in
         xaxis={"title": f"{cost} ({'calibrated' if corrected else 'estimated'})", "type": "log"},
         yaxis={"title": score},
         template="plotly_white",
-        legend={"orientation": "h", "y": -0.2},
+        legend={"orientation": "h", "y": -0.28, "yanchor": "top"},
     )
     return figure
 

@@ -134,5 +134,5 @@ def _laid_out(figure: go.Figure, title: str, x: str, y: str) -> go.Figure:
         xaxis={"title": x},
         yaxis={"title": y},
         template="plotly_white",
-        legend={"orientation": "h", "y": -0.2},
+        legend={"orientation": "h", "y": -0.28, "yanchor": "top"},
     )

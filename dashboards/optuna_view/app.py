@@ -11,7 +11,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard import _app, _note
 
-from dashboards.optuna_view.artifacts import DerivedArtifacts, artifacts_of
+from dashboards.optuna_view.artifacts import DerivedArtifacts, offered
 from dashboards.optuna_view.notes import annotations
 from dashboards.optuna_view.storage import AnnotatedView, StudyView, note_from
 from sweep import home
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def annotated(view: StudyView, references: Mapping[str, Sequence[Reference]]) -> AnnotatedView:
     """Return `view` as the Optuna dashboard is to see it, with references by study."""
-    return AnnotatedView(view, partial(annotations, references=references, known={}), artifacts_of)
+    return AnnotatedView(view, partial(annotations, references=references, known={}), offered)
 
 
 def optuna_app(shown: AnnotatedView) -> "WSGIApplication":

@@ -13,6 +13,7 @@ from typing import BinaryIO
 from bottle import HTTPError
 from optuna.trial import FrozenTrial
 
+from dashboards.optuna_view.run_log import run_log
 from dashboards.optuna_view.storage import StudyView
 from dashboards.student import Student
 from dashboards.student_figures import bits_figure, roc_figure
@@ -24,6 +25,24 @@ from sweep.artifacts.students import STUDENT
 _KINDS = ("roc.svg", "bitwidths.svg", "student.zip")
 _TYPES = {".svg": "image/svg+xml", ".zip": "application/zip"}
 _ID = re.compile(r"([0-9a-f]+)-([0-9a-f]+)-([0-9a-f]+)")
+
+
+#: The number of the kind that only runs have.
+_LOG = len(_KINDS)
+
+
+def offered(study_id: int, trial: FrozenTrial) -> dict[str, str]:
+    """Return the system attributes by which the dashboard knows what is made of a trial: see below."""
+    return artifacts_of(study_id, trial) | log_of(study_id, trial)
+
+
+def log_of(study_id: int, trial: FrozenTrial) -> dict[str, str]:
+    """Return the attribute of a finished run's log, nothing for other trials."""
+    if trial.user_attrs.get("role") != "run" or not trial.state.is_finished():
+        return {}
+    artifact, name = f"{study_id:x}-{trial.number:x}-{_LOG:x}", f"run-{trial.number}-log.txt"
+    about = {"artifact_id": artifact, "filename": name, "mimetype": "text/plain", "encoding": None}
+    return {ARTIFACTS_ATTR_PREFIX + artifact: json.dumps(about)}
 
 
 def artifacts_of(study_id: int, trial: FrozenTrial) -> dict[str, str]:
@@ -72,6 +91,8 @@ class DerivedArtifacts:
 
     def _make(self, study_id: int, number: int, kind: int) -> bytes:
         study = self.view.study(self.view.get_study_name_from_id(study_id))
+        if kind == _LOG:
+            return run_log(study, study.trials()[number]).encode()
         student = Student.of(study, number)
         name = _KINDS[kind]
         if name == "student.zip":

@@ -49,7 +49,6 @@ class Chosen:
     drawn: str
     outcome: str
     synthesis: Sequence[Mapping[str, Any]]
-    exports: Sequence[Mapping[str, Any]]
     roc: str = ""
     bits: str = ""
     problem: str = ""
@@ -107,6 +106,7 @@ def report_html(front: Front, references: Sequence[Reference] = (), progress: Pr
         fixed={name: value for name, value in sorted(space.fixed.items()) if value is not None},
         references=references,
         chosen=_chosen(front, progress),
+        exports=all_exports(study),
         forms=FORMS,
         # Scripts that Plotly writes; names in them are escaped as JSON within HTML.
         plotly=get_plotlyjs(),
@@ -157,7 +157,6 @@ def _chosen(front: Front, progress: Progress) -> list[Chosen]:
     known: dict[int, tuple[str, list[str]]] = {}
     for candidate, job in jobs.candidates(study.id):
         known.setdefault(candidate.number, (candidate.reason, []))[1].append(str(outcomes[job]))
-    exports = all_exports(study)
     order = sorted(known, key=lambda number: front.cost(trials[number])["lut"])
     found = []
     for place, number in enumerate(order):
@@ -173,7 +172,6 @@ def _chosen(front: Front, progress: Progress) -> list[Chosen]:
                 drawn(json.loads(run.user_attrs["recipe"])["student"]),
                 ", ".join(sorted(set(ended))),
                 trial.user_attrs.get("synthesis", []),
-                exports.get(number, []),
                 **(_pictures(front, number) if place < MOST_SHOWN else {}),
             )
         )

@@ -218,6 +218,23 @@ def test_a_study_that_is_not_there_is_said(page: Watched) -> None:
     page.problems.clear()  # the browser counts a 404 as an error
 
 
+def test_a_study_without_a_student_says_how_it_stands(page: Watched, view: StudyView) -> None:
+    empty = points_of(front_of(view.study("looked-at")))
+
+    def emptied(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: emptied(inner) for key, inner in value.items()}
+        return [] if isinstance(value, list) and len(value) == len(empty["trial"]) else value
+
+    content = {**emptied(empty), "params": [], "runs": {"failed": 1, "running": 2}}
+    page.page.route("**/points", lambda route: route.fulfill(json=content))
+    page.page.goto("/explorer/looked-at")
+    page.page.wait_for_selector("#problem:not([hidden])")
+    said = page.page.inner_text("#problem")
+    assert "no measured student yet: 1 training run ended without one, 2 training runs under way" in said
+    assert page.page.is_hidden("#explorer")
+
+
 def test_all_studies_are_listed(page: Watched) -> None:
     page.page.goto("/explorer")
     page.page.wait_for_selector("#studies a")

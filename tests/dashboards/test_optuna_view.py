@@ -17,7 +17,7 @@ from optuna_dashboard._custom_plot_data import SYSTEM_ATTR_MAX_LENGTH, get_plotl
 from dashboards.explorer.student import about_student
 from dashboards.optuna_view import notes, stored
 from dashboards.optuna_view.app import feasible_front
-from dashboards.optuna_view.artifacts import DerivedArtifacts, artifacts_of
+from dashboards.optuna_view.artifacts import DerivedArtifacts, artifacts_of, log_of
 from dashboards.optuna_view.notes import annotations, drawn, plain
 from dashboards.optuna_view.storage import AnnotatedView, StudyView
 from dashboards.optuna_view.stored import store
@@ -53,6 +53,22 @@ def synthesize(study: Study, number: int, lut: int = 777) -> None:
     assert job is not None
     said = StageResult("yosys", "0.70", "synthesized", file.hardware.part, lut=lut, ff=5, dsp=0, bram=0.0)
     assert jobs.finish(job, Verdict(Outcome.OK, (), (said,)), {}, 1.0)
+
+
+def certificate(study: Study, number: int) -> dict[str, Any]:
+    """Return what an export of a student is certified as: one form equal, and one not compared."""
+    design = study.trials()[number].user_attrs["design"]
+    said = {"verified": True, "events": 1000, "mismatches": 0, "scores_sha256": "x", "tools": {"alkaid": "1"}}
+    missing = {"verified": False, "not_verified_because": f"no {NASTY}"}
+    return {
+        "created": "2026-01-02T03:04:05+00:00",
+        "verified": False,
+        "student": {"trial": number, "emulator_version": "0.0.1", "scheme": "hgq", "design": design},
+        "events": {"count": 1000},
+        "scores": {},
+        "compared": {"adder_graph": said, "rtl": missing},
+        "tools": {},
+    }
 
 
 # ---- constraints --------------------------------------------------------------------------------
@@ -295,20 +311,8 @@ def test_an_architecture_is_a_line() -> None:
 def test_an_export_is_told_with_what_was_compared(copied: Copied, example: Example, tmp_path: Path) -> None:
     study, view = copied
     number = example.points[0]
-    design = study.trials()[number].user_attrs["design"]
-    about = {"study": study.name, "trial": number, "emulator_version": "0.0.1", "scheme": "hgq"}
-    said = {"verified": True, "events": 1000, "mismatches": 0, "scores_sha256": "x", "tools": {"alkaid": "1"}}
-    missing = {"verified": False, "not_verified_because": f"no {NASTY}"}
-    content = {
-        "created": "2026-01-02T03:04:05+00:00",
-        "verified": False,
-        "student": {**about, "design": design},
-        "events": {"count": 1000},
-        "scores": {},
-        "compared": {"adder_graph": said, "rtl": missing},
-        "tools": {},
-    }
-    remember(study, number, tmp_path / NASTY.replace("/", ""), content)
+    content = certificate(study, number)
+    remember(study, number, tmp_path / "export", content)
     (known,) = about_student(front_of(view.study(study.name)), number)["exports"]
     assert [(one["form"], one["mismatches"], one["missing"]) for one in known["compared"]] == [
         ("adder graph", 0, None),
@@ -316,9 +320,9 @@ def test_an_export_is_told_with_what_was_compared(copied: Copied, example: Examp
     ]
     shown = AnnotatedView(view, annotations, artifacts_of).get_study_system_attrs(study.id)
     body = _note.get_note_from_system_attrs(shown, study.trials()[number]._trial_id)["body"]
-    assert "equal in every bit on 1,000 events" in body.replace("\\", "")
-    assert "not compared: RTL" in body.replace("\\", "")
-    remember(study, number, tmp_path / "other", {**content, "student": {**about, "design": "another"}})
+    assert plain("equal in every bit on 1,000 events: adder graph; not compared: RTL") in body
+    another = {**content, "student": {**content["student"], "design": "another"}}
+    remember(study, number, tmp_path / "other", another)
     assert len(exports_of(study, number)) == 1, "of another design it says nothing"
     for place in range(2 * MOST):
         remember(study, number, tmp_path / str(place), content)
@@ -345,6 +349,16 @@ def test_artifacts_are_made_when_asked_for(view: StudyView, example: Example, tm
     ) as archive:
         names = {Path(name).name for name in archive.namelist()}
     assert names == {"student.keras", "network.npz", "adder_graph.json.gz", "student.json"}
+    run = view.study("looked-at").trials()[0]
+    (about,) = (json.loads(text) for text in log_of(1, run).values())
+    log = store.open_reader(about["artifact_id"]).read().decode()
+    assert about["filename"] == "run-0-log.txt"
+    for number in [
+        n for n in example.points if view.study("looked-at").trials()[n].user_attrs["parent"] == 0
+    ]:
+        assert f"trial {number}, epoch " in log
+    assert "processor time: 30.0 s" in log
+    assert log.endswith(f"died of {NASTY}\n")
     store.write("aa", io.BytesIO(b"stored"))
     assert store.open_reader("aa").read() == b"stored"
     with pytest.raises(ArtifactNotFound):

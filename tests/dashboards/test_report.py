@@ -13,13 +13,14 @@ from dashboards.optuna_view.storage import StudyView
 from dashboards.report.report import report_html, write_report
 from dashboards.study_figures import hypervolume_figure
 from sweep.errors import StudyError
+from sweep.export.remembered import remember
 from sweep.front import front_of
 from sweep.references import Reference
 from sweep.storage import open_storage
 from sweep.study import create_or_resume, load
 from sweep.study_file import parse_study
 from tests.dashboards.conftest import FILE, NASTY, SIGNAL, Example, chromium
-from tests.dashboards.test_optuna_view import synthesize
+from tests.dashboards.test_optuna_view import certificate, synthesize
 
 
 def outside_scripts(html: str) -> str:
@@ -35,6 +36,7 @@ def reported(example: Example, tmp_path_factory: pytest.TempPathFactory) -> str:
         patch.setenv("SWEEP_HOME", str(copied))
         study = load(open_storage(f"sqlite:///{copied / 'sweep.db'}"), "looked-at")
         synthesize(study, example.points[0], lut=777)
+        remember(study, example.points[1], copied / "export", certificate(study, example.points[1]))
         study = load(study.storage, "looked-at")  # finished trials are read once
         known = front_of(study)
         point = known.as_json()["points"][0]
@@ -54,6 +56,9 @@ def test_it_says_what_a_meeting_asks(reported: str, example: Example) -> None:
     assert f"Trial {example.points[0]}: named" in text
     assert f"sweep export looked-at {example.points[0]} -o looked-at-{example.points[0]}" in text
     assert text.count("data:image/svg+xml") == 2
+    assert "<h2>Exports</h2>" in text
+    assert "adder graph (alkaid 1)" in text
+    assert "RTL: no &lt;img src=x" in text
     assert "training.beta.final" in text
     assert "study: looked-at" in text
 
