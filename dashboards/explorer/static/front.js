@@ -81,9 +81,15 @@ function legend() {
     $("paths").checked && plane.groups.runs.length ? entry("a training run", { mode: "lines", line: { color: colour("path"), width: 2 } }) : null,
     plane.groups.infeasible.length ? dot("breaks a constraint", { color: colour("quiet"), size: 7, symbol: "x-thin-open", line: { width: 1.2 } }) : null,
     plane.groups.measured.length ? dot("measured", { color: colour("quiet"), size: 6 }) : null,
-    plane.groups.front.length ? dot(`front, chosen by ${data.objectives.map((name) => AXIS[name] || scoreWord(name)).map(escaped).join(" and ")} on validation events`, { color: colour("front"), size: 9 }) : null,
+    plane.groups.front.length ? dot(frontName(), { color: colour("front"), size: 9 }) : null,
     ...plane.references.map((one) => dot(escaped(shortened(one.name)), { color: one.colour, size: 10, symbol: "diamond" })),
   ].filter(Boolean);
+}
+
+// Other axes or events do not change the front: say by what it was chosen where there is room.
+function frontName() {
+  const by = data.objectives.map((name) => AXIS[name] || scoreWord(name)).map(escaped).join(" and ");
+  return $("front").clientWidth < 600 ? "front" : `front, chosen by ${by} on validation events`;
 }
 
 function referenceMarks() {
@@ -94,7 +100,7 @@ function referenceMarks() {
     const score = kind === "auc" ? (scores.auc || {})[signal] : kind === "efficiency" ? (scores.efficiency || {})[signal] : scores[key];
     if (typeof cost !== "number" || typeof score !== "number" || (plane.log && cost <= 0)) return [];
     const name = kind === "auc" ? signal : key;
-    return [{ name: student.name, x: cost, y: score, interval: (scores.intervals || {})[name], colour: SERIES[(index + 1) % SERIES.length] }];
+    return [{ name: student.name, source: student.cost.source, x: cost, y: score, interval: (scores.intervals || {})[name], colour: SERIES[(index + 1) % SERIES.length] }];
   });
 }
 
@@ -281,7 +287,7 @@ function under(event) {
 function told({ index, reference }) {
   const i = index, named = (x, y) => `${AXIS[$("axis").value]} ${number(x)} · ${scoreName($("score").value)} ${fixed(y)}`;
   const span = (interval) => (interval ? ` (${fixed(interval[0])} to ${fixed(interval[1])})` : "");
-  if (reference) return [reference.name, named(reference.x, reference.y) + span(reference.interval)];
+  if (reference) return [`${reference.name} · reference, cost ${reference.source || "estimated"}`, named(reference.x, reference.y) + span(reference.interval)];
   const known = data.scores[$("split").value].intervals[$("score").value];
   return [`trial ${data.trial[i]} · run ${runOf(i)}, epoch ${data.epoch[i]}${data.feasible[i] ? "" : " · breaks a constraint"}`, named(plane.x[i], plane.y[i]) + span(known && known[i])];
 }
