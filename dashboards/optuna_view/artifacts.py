@@ -20,13 +20,11 @@ from dashboards.student_figures import bits_figure, roc_figure
 from objectives.errors import CicadaError
 from sweep.artifacts.attributes import PREFIX, artifact_called
 from sweep.artifacts.stores import Store
-from sweep.artifacts.students import STUDENT
+from sweep.artifacts.students import LOG, STUDENT
 
 _KINDS = ("roc.svg", "bitwidths.svg", "student.zip")
 _TYPES = {".svg": "image/svg+xml", ".zip": "application/zip"}
 _ID = re.compile(r"([0-9a-f]+)-([0-9a-f]+)-([0-9a-f]+)")
-
-
 #: The number of the kind that only runs have.
 _LOG = len(_KINDS)
 
@@ -37,12 +35,14 @@ def offered(study_id: int, trial: FrozenTrial) -> dict[str, str]:
 
 
 def log_of(study_id: int, trial: FrozenTrial) -> dict[str, str]:
-    """Return the attribute of a finished run's log, nothing for other trials."""
+    """Return the attribute of a finished run's log; nothing where its worker's own is stored."""
     if trial.user_attrs.get("role") != "run" or not trial.state.is_finished():
+        return {}
+    if artifact_called(LOG, trial._system_attrs) is not None:
         return {}
     artifact, name = f"{study_id:x}-{trial.number:x}-{_LOG:x}", f"run-{trial.number}-log.txt"
     about = {"artifact_id": artifact, "filename": name, "mimetype": "text/plain", "encoding": None}
-    return {ARTIFACTS_ATTR_PREFIX + artifact: json.dumps(about)}
+    return {PREFIX + artifact: json.dumps(about)}
 
 
 def artifacts_of(study_id: int, trial: FrozenTrial) -> dict[str, str]:
