@@ -20,7 +20,7 @@ def front_figure(front: Front, references: Sequence[Reference] = (), *, most: in
     score = next(n for n, d in zip(file.objectives, file.directions, strict=True) if d == "maximize")
     cost = next(n for n, d in zip(file.objectives, file.directions, strict=True) if d == "minimize")
     x, y = file.objectives.index(cost), file.objectives.index(score)
-    everything = list(front.study.points())
+    everything = front.measured()
     drawn = everything if most is None else everything[:: max(1, -(-len(everything) // most))]
     figure = go.Figure()
     figure.add_scatter(

@@ -37,7 +37,7 @@ def hypervolume_curve(front: Front) -> tuple[list[float], list[float]]:
     """Return core hours and hypervolume after each finished run, in the order in which they ended."""
     study = front.study
     by_run: dict[int, list[list[float]]] = {}
-    for trial in study.points():
+    for trial in front.measured():
         if front.is_feasible(trial):
             by_run.setdefault(trial.user_attrs.get("parent", trial.number), []).append(front.losses_of(trial))
     ended = [t for t in study.runs() if t.state.is_finished() and t.datetime_complete is not None]

@@ -37,6 +37,10 @@ class Front:
         """The numbers of the front's trials."""
         return frozenset(trial.number for trial in self.points)
 
+    def measured(self) -> list[FrozenTrial]:
+        """Return the points that the front was chosen from; a running study may have more by now."""
+        return [trial for trial in self.study.points() if trial.number in self.costs]
+
     def cost(self, trial: FrozenTrial) -> dict[str, Any]:
         """Return the cost of any point of the study, corrected where calibration is in force."""
         return self.costs[trial.number]

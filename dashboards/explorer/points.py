@@ -37,7 +37,7 @@ def points_of(front: Front, references: Sequence[Reference] = ()) -> dict[str, A
     force, `cost.estimated` those of the adder graph alone, and `cost.TOOL` what a tool counted.
     """
     study, file = front.study, front.study.file
-    trials = list(study.points())
+    trials = front.measured()
     signals = list(trials[0].user_attrs["validation"]["auc"]) if trials else []
     return {
         "study": study.name,

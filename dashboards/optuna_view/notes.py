@@ -95,9 +95,15 @@ def trial_attributes(
 
 
 def by_interest(front: Front) -> list[FrozenTrial]:
-    """Return the finished trials: those of the front first, then the newest."""
-    ended = [t for t in front.study.trials() if t.state.is_finished() and t.number not in front.numbers]
-    return [*front.points, *reversed(ended)]
+    """Return the trials that had ended when the front was chosen: those on it first, then the newest."""
+    others = [
+        trial
+        for trial in front.study.trials()
+        if trial.state.is_finished()
+        and trial.number not in front.numbers
+        and ("cost" not in trial.user_attrs or trial.number in front.costs)
+    ]
+    return [*front.points, *reversed(others)]
 
 
 def study_figures(front: Front, references: Sequence[Reference] = ()) -> dict[str, go.Figure]:
@@ -106,7 +112,7 @@ def study_figures(front: Front, references: Sequence[Reference] = ()) -> dict[st
         return {}
     return {
         "sweep-front": front_figure(front, references, most=MOST_POINTS),
-        "sweep-hypervolume": hypervolume_figure(front.study),
+        "sweep-hypervolume": hypervolume_figure(front.study, front),
         "sweep-estimates": estimates_figure(front.study),
         "sweep-importance": importance_figure(front.study),
     }

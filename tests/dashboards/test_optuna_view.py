@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from optuna_dashboard import _note
 from optuna_dashboard._custom_plot_data import SYSTEM_ATTR_MAX_LENGTH, get_plotly_graph_objects
 
+from dashboards.explorer.points import points_of
 from dashboards.explorer.student import about_student
 from dashboards.optuna_view import notes, stored
 from dashboards.optuna_view.app import feasible_front
@@ -223,6 +224,18 @@ def test_a_note_is_made_again_when_it_is_no_longer_true(copied: Copied, example:
     annotations(view.study(study.name), known=known)
     changed = study.trials()[example.points[0]]._trial_id
     assert [key for key in before if known[key] is not before[key]] == [changed]
+
+
+def test_a_point_that_comes_in_the_middle_of_looking_waits_for_the_next_look(
+    copied: Copied, example: Example
+) -> None:
+    study, view = copied
+    front = front_of(view.study(study.name))
+    study.optuna.add_trial(study.trials()[example.points[0]])
+    assert len(list(front.study.points())) == len(example.points) + 1
+    assert points_of(front)["trial"] == example.points
+    assert set(notes.study_figures(front)) >= {"sweep-front", "sweep-hypervolume"}
+    assert len(notes.trial_attributes(front, notes.by_interest(front))) == 2 * len(view.get_all_trials(1)) - 2
 
 
 # ---- notes and figures in the database ----------------------------------------------------------
