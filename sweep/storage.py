@@ -201,8 +201,9 @@ def _one_at_a_time(url: str) -> Iterator[None]:
         return
     engine = sqlalchemy.create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
-        # The number is arbitrary, and ours; the lock goes with the connection.
-        connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(7233049)"))
+        # The number is arbitrary, and ours. The lock goes with the transaction, which ends with the block: a
+        # pooler would keep one that goes with the connection.
+        connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(7233049)"))
         yield
 
 

@@ -128,6 +128,7 @@ class Model:
         self.trials = [0] * setting.studies
         self.runs = 0
         self.trained = self.reading = 0.0
+        self.training_since: dict[int, float] = {}
 
     def signs_of_life(self) -> float:
         """Return the share of the server's cores that signs of life and renewals take."""
@@ -135,18 +136,18 @@ class Model:
         each = sign / register.EVERY + renewal / (LEASE / 4)
         return min(self.setting.workers * each / self.setting.server_cores, 1.0)
 
-    def run(self, rounds: float = 5) -> Found:
-        """Let workers come within one training time, then count for `rounds` more."""
+    def run(self, rounds: float = 3) -> Found:
+        """Let workers come within one training time, and count from the third on, for so many."""
         setting, environment = self.setting, self.environment
         for number in range(setting.workers):
             environment.process(self._worker(number))
         warm_up, end = 2 * setting.training, (2 + rounds) * setting.training
         environment.run(warm_up)
-        before = (self.runs, self.trained, self.reading, self.server.busy, self.locks[0].busy)
+        before = self._figures()
         for queue in (self.server, *self.locks):
             queue.waited = queue.served = 0.0
         environment.run(end)
-        now = (self.runs, self.trained, self.reading, self.server.busy, self.locks[0].busy)
+        now = self._figures()
         runs, trained, reading, server, lock = (b - a for a, b in zip(before, now, strict=True))
         counted = end - warm_up
         return Found(
@@ -176,19 +177,22 @@ class Model:
             yield from self._at_server("claim")
             yield environment.timeout(self.costs["draw"].worker)
             yield from lock.during(self._at_server("begin"))
-            yield from self._train()
+            yield from self._train(number)
             yield from lock.during(self._at_server("store"))
             self.trials[study] += self.setting.points + 1
             self.runs += 1
 
-    def _train(self) -> Generator[simpy.Event, Any, None]:
-        """Train in short steps, so that what is counted is what was trained in the time that is counted."""
-        left = self.draw_training(self.random, self.setting.training)
-        step = self.setting.training / 10
-        while left > 0:
-            yield self.environment.timeout(min(left, step))
-            self.trained += min(left, step)
-            left -= step
+    def _train(self, number: int) -> Generator[simpy.Event, Any, None]:
+        began = self.training_since[number] = self.environment.now
+        yield self.environment.timeout(self.draw_training(self.random, self.setting.training))
+        self.trained += self.environment.now - began
+        del self.training_since[number]
+
+    def _figures(self) -> tuple[float, ...]:
+        """Return what has been counted until now; of runs under way, what has been trained of them."""
+        now = self.environment.now
+        trained = self.trained + sum(now - began for began in self.training_since.values())
+        return self.runs, trained, self.reading, self.server.busy, self.locks[0].busy
 
     def _at_server(self, part: str, times: float = 1.0) -> Generator[simpy.Event, Any, None]:
         """Do one part of a run: what it takes here, on the way, and at the server."""
@@ -235,7 +239,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("--training", type=float, nargs="+", default=[60.0, 600.0], help="seconds of a run")
     parser.add_argument("--cores", type=int, nargs="+", default=[4, 32], help="of the server")
-    parser.add_argument("--studies", type=int, nargs="+", default=[1, 10], help="that share the workers")
+    parser.add_argument("--studies", type=int, nargs="+", default=[1], help="that share the workers")
+    parser.add_argument("--most", action="store_true", help="look for the most workers, too")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     rows = json.loads(given.measured.read_text())["results"]
@@ -260,6 +265,7 @@ def main() -> None:
             "workers": largest(kind, costs),
         }
         for kind in kinds
+        if given.most
     ]
     held = row["connections_of_a_worker"]
     result = {
@@ -273,9 +279,8 @@ def main() -> None:
         return
     for each in found:
         print(", ".join(f"{name} {value:g}" for name, value in each.items()))
-    print(f"workers that waste {WASTE:.0%} at most:")
     for each in most:
-        print(", ".join(f"{name} {value:g}" for name, value in each.items()))
+        print(f"wasting {WASTE:.0%}: " + ", ".join(f"{name} {value:g}" for name, value in each.items()))
 
 
 if __name__ == "__main__":
