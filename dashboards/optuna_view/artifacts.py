@@ -21,6 +21,7 @@ from objectives.errors import CicadaError
 from sweep.artifacts.attributes import PREFIX, artifact_called
 from sweep.artifacts.stores import Store
 from sweep.artifacts.students import LOG, STUDENT
+from sweep.errors import ArtifactError
 
 _KINDS = ("roc.svg", "bitwidths.svg", "student.zip")
 _TYPES = {".svg": "image/svg+xml", ".zip": "application/zip"}
@@ -75,7 +76,10 @@ class DerivedArtifacts:
     def open_reader(self, artifact_id: str) -> BinaryIO:
         found = _ID.fullmatch(artifact_id)
         if found is None:
-            return self.stored.open_reader(artifact_id)
+            try:
+                return self.stored.open_reader(artifact_id)
+            except ArtifactError as error:  # a bucket that refuses, say
+                raise HTTPError(404, str(error)) from error
         study_id, number, kind = (int(part, 16) for part in found.groups())
         try:
             return io.BytesIO(self._make(study_id, number, kind))
