@@ -226,6 +226,7 @@ class Interactions:
             found[f"another {name}"] = self.timed(
                 lambda k, name=name: page.press(f"#{name}", "ArrowUp" if k % 2 else "ArrowDown"), repeats
             )
+        page.select_option("#score", "mean_auc")  # which has intervals
         found["intervals on or off"] = self.timed(lambda k: page.click("#intervals"), repeats)
         found["along the front"] = self.timed(lambda k: page.press("#front", "ArrowRight"), repeats)
         found["brush the front"] = self.timed(self.brush_front, repeats, self.clear)
