@@ -634,8 +634,9 @@ def test_deposits_are_exposure(source: dict[str, Any], fraction: Any) -> None:
 def test_packaged_studies(name: str) -> None:
     studies = load_studies(find_study_file(name))
     assert all(variant.file.study.startswith(name) for variant in studies)
-    for file in (variant.file for variant in studies):
-        assert file.recipe_space().distributions or file.budget.trials == 1
+    # Of several studies in one file, which have one budget, one may be there to compare with.
+    searched = [bool(variant.file.recipe_space().distributions) for variant in studies]
+    assert any(searched) or studies[0].file.budget.trials == 1
 
 
 def test_quickstart_is_among_them() -> None:

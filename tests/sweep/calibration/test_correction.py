@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import optuna
 import pytest
@@ -17,6 +18,7 @@ from optuna.trial import FrozenTrial, create_trial
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from objectives.costs.cost import Cost
+from sweep import trial_rows
 from sweep.calibration.correction import Correction, Kind, correction_for, corrections, raw_cost
 from sweep.calibration.published import PUBLISHED
 from sweep.calibration.report import report
@@ -378,11 +380,17 @@ def test_what_was_corrected_can_be_taken_back(
 
 def study_with(calibrated: Queue, file: StudyFile, points: list[tuple[float, dict[str, Any]]]) -> Study:
     """Return a study of (AUC, cost as recorded), whose database knows the syntheses."""
-    made = optuna.create_study(directions=["maximize", "minimize"], sampler=RandomSampler())
-    study = Study(file, made, calibrated.study.storage)
-    for auc, cost in points:
-        about = {"validation": {"mean_auc": auc}, "cost": cost}
-        made.add_trial(create_trial(values=[auc, cost["lut"]], user_attrs=about))
+    storage = calibrated.study.storage
+    made = optuna.create_study(
+        storage=storage, directions=["maximize", "minimize"], sampler=RandomSampler(), study_name=uuid4().hex
+    )
+    study = Study(file, made, storage)
+    trials = [
+        create_trial(values=[auc, cost["lut"]], user_attrs={"validation": {"mean_auc": auc}, "cost": cost})
+        for auc, cost in points
+    ]
+    with storage.engine.begin() as connection:
+        trial_rows.insert(connection, study.id, trials)
     return study
 
 

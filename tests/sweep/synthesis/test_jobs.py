@@ -22,6 +22,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
+from sweep.artifacts.stores import FolderStore
 from sweep.lease import LEASE
 from sweep.schema import CANDIDATES, JOBS
 from sweep.storage import open_storage
@@ -218,7 +219,8 @@ def test_artifacts_are_listed_and_read_as_optunas_own(world: World, tmp_path: Pa
         file.write_text(f"content of {file.name}")
     large = run / "output.log"
     large.write_text("line\n" * keeping.LARGE)
-    artifacts = keeping.store(run, [*files, large], store)
+    store.mkdir()
+    artifacts = keeping.store(run, [*files, large], FolderStore(str(store)))
     world.jobs().finish(claimed(world.jobs(), study), ok(), artifacts, 1.0)
     listed = get_all_artifact_meta(world.storage.get_trial(candidate.trial_id), storage=world.storage)
     assert {(each.filename, each.mimetype) for each in listed} == {
