@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep.annotating import FIRST, KEY, SHARE, SHARE_AT_END, Account, Annotating
-from sweep.errors import StorageError
 from sweep.messages import Message
 from sweep.study import Study
 
@@ -91,9 +90,24 @@ def test_the_program_that_writes_may_fail_or_be_stopped(study: Study, tmp_path: 
     assert len(said) == 2
 
 
-def test_simulated_studies_are_not_annotated(study: Study) -> None:
-    def write() -> float:
-        raise StorageError("it was")
+def test_a_worker_writes_notes_and_books_what_they_took(study: Study) -> None:
+    said: list[Message] = []
+    Annotating(study, str(study.storage.engine.url), said.append, threading.Event()).after_run(2000.0)
+    assert not said
+    account = study.storage.get_study_system_attrs(study.id)[KEY]
+    assert 0 < account["spent"] == account["takes"] != FIRST, "what it took, not what was feared"
+    assert any("note" in key for key in study.storage.get_study_system_attrs(study.id))
 
+
+def test_simulated_studies_are_not_annotated(study: Study) -> None:
+    written = []
+
+    def write() -> float:
+        written.append(1)
+        return 2.0
+
+    annotating(study, write).after_run(1e6)
+    assert len(written) == 1, "this one is"
     simulated = study.file.model_copy(update={"simulation": object()})
-    annotating(Study(simulated, study.optuna, study.storage), write).after_run(1e6)
+    annotating(Study(simulated, study.optuna, study.storage), write).after_run(9e6)
+    assert len(written) == 1

@@ -51,6 +51,8 @@ def s3_server() -> Iterator[S3Server]:
                 if asked.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
+        else:
+            raise TimeoutError("the S3 server does not answer")
         yield S3Server(f"http://127.0.0.1:{port}", folder)
     finally:
         server.terminate()
