@@ -5,7 +5,8 @@
 What is compared is the hypervolume of the front that validation chooses, measured on test events,
 against core-seconds. Anchors are what people do today; random_search and this_project are
 `sweep run` with a random sampler and with the one that it ships with. Finished searches are kept in
-RESULTS/METHOD-SEED and not run again: stop it whenever you like, the same command goes on.
+RESULTS/METHOD-SEED and not run again: stop it whenever you like, the same command goes on. More
+--core-seconds let random_search and this_project go on where they were; fewer cut all of them short.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """Searches that are finished: RESULTS/METHOD-SEED, a folder each.
 
 An anchor's folder holds the students that it found, `candidates.json` and, once its search has ended,
-`done`. What students were found to be stands in `measured.json`, which makes a search complete.
+`done`. A study's holds its database and `readings.json`, with which it goes on where it was. What students
+were found to be stands in `measured.json`, which makes a search complete.
 """
 
 import json
@@ -47,8 +48,25 @@ class Job:
         return (self.folder / "done").exists()
 
     @property
-    def is_complete(self) -> bool:
+    def is_measured(self) -> bool:
         return (self.folder / "measured.json").exists()
+
+    def is_complete(self, core_seconds: float) -> bool:
+        """Tell whether a search of so many core-seconds, or more, is kept.
+
+        Raises SearchError for an anchor that had fewer: other than a study, it cannot go on.
+        """
+        if not self.is_measured:
+            return False
+        budget = read_search(self).budget
+        if budget is None or budget >= core_seconds:
+            return True
+        if self.is_anchor:
+            raise SearchError(
+                f"{self.folder} holds a search of {budget:g} core-seconds, not {core_seconds:g}:"
+                f" give --core-seconds {budget:g}, or another folder of --results"
+            )
+        return False
 
 
 @dataclass(frozen=True)
@@ -57,6 +75,11 @@ class Spent:
 
     core_seconds: float
     wall_seconds: float
+
+
+#: Time of day, and the processor time that a search had used by then, both in seconds.
+Reading = tuple[float, float]
+NOTHING = Spent(0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -74,14 +97,14 @@ class Search:
     spent: Spent | None = None
     sampler: dict[str, Any] | None = None
 
-    def within_budget(self) -> "Search":
-        """Return the search without what it found when its time was over."""
+    def within(self, core_seconds: float) -> "Search":
+        """Return the search without what it found later, if it takes notice of its time at all."""
         if self.budget is None:
             return self
         return replace(
             self,
-            found_at=[at for at in self.found_at if at <= self.budget],
-            measured=[student for student in self.measured if student.core_seconds <= self.budget],
+            found_at=[at for at in self.found_at if at <= core_seconds],
+            measured=[student for student in self.measured if student.core_seconds <= core_seconds],
         )
 
 
@@ -97,18 +120,26 @@ def write_search(job: Job, search: Search) -> None:
     _write(job.folder / "measured.json", asdict(search))
 
 
-def read_search(job: Job, core_seconds: float) -> Search:
-    """Return a finished search; raises SearchError if it was given another time than `core_seconds`."""
+def read_search(job: Job) -> Search:
+    """Return a finished search."""
     content = json.loads((job.folder / "measured.json").read_text())
     content["measured"] = [Measured(**student) for student in content["measured"]]
     content["spent"] = content["spent"] and Spent(**content["spent"])
-    search = Search(**content)
-    if search.budget not in (None, core_seconds):
-        raise SearchError(
-            f"{job.folder} holds a search of {search.budget:g} core-seconds, not {core_seconds:g}:"
-            f" give --core-seconds {search.budget:g}, or another folder of --results"
-        )
-    return search
+    return Search(**content)
+
+
+def write_readings(folder: Path, spent: Spent, readings: list[Reading]) -> None:
+    """Keep what a study took so far."""
+    _write(folder / "readings.json", {"spent": asdict(spent), "readings": readings})
+
+
+def read_readings(folder: Path) -> tuple[Spent, list[Reading]]:
+    """Return what a study took so far; nothing if it did not begin."""
+    path = folder / "readings.json"
+    if not path.exists():
+        return NOTHING, []
+    content = json.loads(path.read_text())
+    return Spent(**content["spent"]), [(at, used) for at, used in content["readings"]]
 
 
 def write_spent(job: Job, spent: Spent) -> None:

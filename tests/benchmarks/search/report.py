@@ -37,7 +37,7 @@ class Outcome:
 
     def __init__(self, job: Job, search: Search, core_seconds: float) -> None:
         self.method, self.seed = job.method, job.seed
-        self.search = search.within_budget()
+        self.search = search.within(core_seconds)
         self.budget = core_seconds
 
     @cached_property
@@ -86,11 +86,14 @@ Outcomes = Mapping[str, Mapping[int, Outcome]]
 
 
 def read_outcomes(jobs: Iterable[Job], core_seconds: float) -> Outcomes:
-    """Return the complete searches, by method and seed."""
+    """Return the searches of at least `core_seconds`, by method and seed.
+
+    What a longer one found later is left out: none of the methods knows its end beforehand.
+    """
     outcomes: dict[str, dict[int, Outcome]] = {}
     for job in jobs:
-        if job.is_complete:
-            outcome = Outcome(job, read_search(job, core_seconds), core_seconds)
+        if job.is_complete(core_seconds):
+            outcome = Outcome(job, read_search(job), core_seconds)
             outcomes.setdefault(job.method, {})[job.seed] = outcome
     return outcomes
 

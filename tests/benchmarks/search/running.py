@@ -11,7 +11,7 @@ from typing import Self
 
 import psutil
 
-from tests.benchmarks.search.kept import SearchError, Spent
+from tests.benchmarks.search.kept import NOTHING, Reading, SearchError, Spent
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Seconds that a command has to end when it is interrupted.
@@ -21,12 +21,13 @@ GRACE = 30.0
 class Running:
     """A Python module that runs with arguments of its own; what it prints goes to a log.
 
-    `readings` are pairs of the time of day and the processor time used by then, both in seconds.
+    What it takes is counted from `earlier` on: what was used for the same work before.
     """
 
-    def __init__(self, module: str, arguments: list[str], log: Path) -> None:
+    def __init__(self, module: str, arguments: list[str], log: Path, earlier: Spent = NOTHING) -> None:
         self.log = log
-        with log.open("w") as stream:
+        self.earlier = earlier
+        with log.open("a") as stream:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 cwd=ROOT,
@@ -35,7 +36,7 @@ class Running:
                 stderr=stream,
                 start_new_session=True,  # Ctrl-C reaches it from here alone
             )
-        self.readings = [(time.time(), 0.0)]
+        self.readings: list[Reading] = [(time.time(), earlier.core_seconds)]
 
     def __enter__(self) -> Self:
         return self
@@ -47,11 +48,12 @@ class Running:
     def spent(self) -> Spent:
         """What it took until now."""
         (start, _), (end, used) = self.readings[0], self.readings[-1]
-        return Spent(used, end - start)
+        return Spent(used, self.earlier.wall_seconds + end - start)
 
     def has_ended(self) -> bool:
         """Read the processor time, and tell whether the process is over."""
-        used = max(_processor_seconds(self.process.pid), self.readings[-1][1])
+        used = self.earlier.core_seconds + _processor_seconds(self.process.pid)
+        used = max(used, self.readings[-1][1])
         self.readings.append((time.time(), used))
         return self.process.poll() is not None
 

@@ -5,7 +5,7 @@ Nothing is measured while something is searched, so that it disturbs no search.
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import psutil
@@ -24,16 +24,19 @@ from tests.benchmarks.search.kept import (
     SearchError,
     Spent,
     read_candidates,
+    read_readings,
     read_spent,
     write_search,
     write_spent,
 )
 from tests.benchmarks.search.measured import STUDY_FILE
 from tests.benchmarks.search.running import Running
-from tests.benchmarks.search.study import points, start_study, study_of
+from tests.benchmarks.search.study import keep_readings, points, start_study, study_of
 
 #: Seconds between two looks at the searches that run, and readings of their processor time.
 LOOK = 0.25
+#: Looks between two times that the readings of studies are written down.
+KEEP_EVERY = 40
 
 
 class Searches:
@@ -47,8 +50,8 @@ class Searches:
         self.problems: list[str] = []
 
     def run(self) -> None:
-        """Run what is missing; what is complete stays as it is."""
-        missing = [job for job in self.jobs if not job.is_complete]
+        """Run what is missing; what is complete stays as it is, and studies that are not go on."""
+        missing = [job for job in self.jobs if not job.is_complete(self.core_seconds)]
         self._show_done()
         if not missing:
             return
@@ -70,13 +73,14 @@ class Searches:
         self.display.under_way({})
 
     def _search(self, jobs: list[Job]) -> None:
-        waiting, running = jobs[::-1], dict[Job, Running]()
+        waiting, running, looks = jobs[::-1], dict[Job, Running](), 0
         try:
             while waiting or running:
+                looks += 1
                 while waiting and len(running) < self.at_once:
                     job = waiting.pop()
                     with self._noted(job):
-                        _make_folder(job)
+                        _make_folder(job, anew=job.is_anchor or not read_readings(job.folder)[1])
                         running[job] = self._start(job)
                 for job in [job for job, process in running.items() if process.has_ended()]:
                     with self._noted(job):
@@ -84,10 +88,19 @@ class Searches:
                 self.display.under_way(
                     {job.name: f"{p.spent.core_seconds:,.0f} core-seconds" for job, p in running.items()}
                 )
+                if looks % KEEP_EVERY == 0:
+                    self._keep_readings(running)
                 time.sleep(LOOK)
         finally:
             for process in running.values():
                 process.stop()
+                process.has_ended()
+            self._keep_readings(running)
+
+    def _keep_readings(self, running: Mapping[Job, Running]) -> None:
+        for job, process in running.items():
+            if not job.is_anchor:
+                keep_readings(job.folder, process)
 
     def _start(self, job: Job) -> Running:
         if not job.is_anchor:
@@ -101,7 +114,8 @@ class Searches:
             write_spent(job, process.spent)
             self._show_searched(job, len(read_candidates(job.folder)), process.spent)
             return
-        measured = points(job.folder, process.readings)
+        keep_readings(job.folder, process)
+        measured = points(job.folder, read_readings(job.folder)[1])
         self._show_searched(job, len(measured), process.spent)
         found_at = [student.core_seconds for student in measured]
         sampler = study_of(job.method)["sampler"]
@@ -138,7 +152,7 @@ class Searches:
 
     def _keep(self, job: Job, search: Search) -> None:
         write_search(job, search)
-        worth = hypervolume(chosen_front(search.within_budget().measured))
+        worth = hypervolume(chosen_front(search.within(self.core_seconds).measured))
         self.display.line(f"{job.name}: {len(search.measured)} students measured, hypervolume {worth:.4f}")
         self._show_done()
 
@@ -149,15 +163,15 @@ class Searches:
         )
 
     def _show_done(self) -> None:
-        self.display.advance(sum(job.is_complete for job in self.jobs), len(self.jobs))
+        self.display.advance(sum(job.is_complete(self.core_seconds) for job in self.jobs), len(self.jobs))
 
 
-def _make_folder(job: Job) -> None:
-    """Make a search's folder, empty; raises SearchError if another process works in it."""
+def _make_folder(job: Job, *, anew: bool = True) -> None:
+    """Make a search's folder, empty if `anew`; raises SearchError if another process works in it."""
     for process in psutil.process_iter(["cmdline"]):
         arguments = process.info["cmdline"] or []
         if {str(job.folder), str(job.folder / "study.yaml")} & set(arguments):
             raise SearchError(f"process {process.pid} works in {job.folder}; wait for it, or end it")
-    if job.folder.exists():
+    if anew and job.folder.exists():
         shutil.rmtree(job.folder)
-    job.folder.mkdir(parents=True)
+    job.folder.mkdir(parents=True, exist_ok=not anew)

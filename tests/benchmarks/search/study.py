@@ -9,6 +9,7 @@ import yaml
 from sweep.storage import open_storage
 from sweep.study import load
 from sweep.study_file import read_yaml
+from tests.benchmarks.search.kept import Reading, read_readings, write_readings
 from tests.benchmarks.search.measured import STUDY_FILE, Measured
 from tests.benchmarks.search.running import Running
 
@@ -38,15 +39,22 @@ def _merged(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def start_study(folder: Path, seed: int, core_seconds: float, content: dict[str, Any]) -> Running:
-    """Start a study of `core_seconds` with one worker."""
+    """Start a study of `core_seconds` with one worker, or go on with it."""
     budget = {"trials": 100_000, "core_hours": core_seconds / 3600}
     content = content | {"study": _name(folder), "seed": seed, "budget": budget}
     (folder / "study.yaml").write_text(yaml.safe_dump(content))
     arguments = ["run", str(folder / "study.yaml"), "--storage", _storage(folder), "--workers", "1"]
-    return Running("sweep", arguments, folder / "log.txt")
+    return Running("sweep", arguments, folder / "log.txt", read_readings(folder)[0])
 
 
-def points(folder: Path, readings: list[tuple[float, float]]) -> list[Measured]:
+def keep_readings(folder: Path, process: Running) -> None:
+    """Add what a study took since it was started to what was known before."""
+    _, earlier = read_readings(folder)
+    known = earlier[-1][0] if earlier else 0.0
+    write_readings(folder, process.spent, [*earlier, *(r for r in process.readings if r[0] > known)])
+
+
+def points(folder: Path, readings: list[Reading]) -> list[Measured]:
     """Return what a study measured.
 
     A point's time is all the processor time that the command and its children had used by then, so

@@ -169,16 +169,26 @@ def test_the_median_seed(keep: Keep, tmp_path: Path) -> None:
     assert median_outcome({1: of[1], 3: of[3]}).seed == 3, "the lower of two"
 
 
-def test_searches_of_another_budget_are_not_mixed_in(results: Path) -> None:
-    with pytest.raises(SearchError, match=r"this_project-1 holds a search of 600 core-seconds, not 3600"):
+def test_searches_that_had_less_time_are_not_mixed_in(keep: Keep, results: Path) -> None:
+    assert "this_project" not in report_of(results, core_seconds=3600)["summary"]["methods"]
+    keep("plain_optuna", 1, (1, 0.9, 1000), budget=BUDGET)
+    with pytest.raises(SearchError, match=r"plain_optuna-1 holds a search of 600 core-seconds, not 3600"):
         report_of(results, core_seconds=3600)
+
+
+def test_what_longer_searches_found_later_is_left_out(keep: Keep, tmp_path: Path) -> None:
+    keep("this_project", 1, (1, 0.9, 1000), (500, 0.95, 1000), budget=BUDGET)
+    keep("hgq_ramp", 1, (1, 0.9, 1000), (500, 0.95, 1000))
+    ours, ramp = report_of(tmp_path, core_seconds=100)["searches"][::-1]
+    assert (ours["method"], ours["points"]) == ("this_project", 1)
+    assert ramp["points"] == 2, "of a search that ends by itself all counts"
 
 
 def test_a_search_is_kept_whole(keep: Keep) -> None:
     sampler = {"name": "tpe", "startup_trials": 8}
     job = keep("this_project", 1, (1, 0.9, 1000), budget=BUDGET, spent=Spent(2.5, 1.5), sampler=sampler)
     measured = [Measured(1, 0.91, 0.9, 1000, 25.0)]
-    assert read_search(job, BUDGET) == Search([1], measured, BUDGET, Spent(2.5, 1.5), sampler)
+    assert read_search(job) == Search([1], measured, BUDGET, Spent(2.5, 1.5), sampler)
     assert [path.name for path in job.folder.iterdir()] == ["measured.json"]
 
 
@@ -190,7 +200,7 @@ def test_what_an_anchor_took_may_be_unknown(tmp_path: Path) -> None:
     assert read_spent(job) is None
     write_spent(job, Spent(2.5, 1.5))
     assert read_spent(job) == Spent(2.5, 1.5)
-    assert not job.is_complete
+    assert not job.is_complete(BUDGET)
 
 
 def test_tables_and_figure_show_every_method(results: Path, tmp_path: Path) -> None:

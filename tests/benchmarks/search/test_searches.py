@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from sweep.display import Display
-from tests.benchmarks.search.kept import Job, SearchError, jobs, read_spent
+from tests.benchmarks.search.kept import Job, SearchError, jobs, read_readings, read_search, read_spent
 from tests.benchmarks.search.running import Running
 from tests.benchmarks.search.searches import Searches, _make_folder
 
@@ -80,6 +80,33 @@ def test_a_failed_search_is_noted_and_the_others_go_on(
         assert f"{busy.name} found 0 students in " in stream.getvalue()
         searches.run()
         assert done == [busy, busy], "what has been searched is measured, not searched again"
+
+
+def test_a_study_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (job,) = jobs(tmp_path, ["this_project"], 1)
+
+    def start(self: Searches, job: Job) -> Running:
+        (job.folder / "sweep.db").open("a").write("x")
+        return Running("timeit", BUSY, job.folder / "log.txt", read_readings(job.folder)[0])
+
+    monkeypatch.setattr(Searches, "_prepare", lambda self: None)
+    monkeypatch.setattr(Searches, "_start", start)
+    monkeypatch.setattr("tests.benchmarks.search.searches.points", lambda folder, readings: [])
+    taken = []
+    with Display(Console(file=io.StringIO()), 1, 0, "searches") as display:
+        for core_seconds in (600, 500, 3600):
+            Searches([job], core_seconds, 1, display).run()
+            spent = read_search(job).spent
+            assert spent is not None
+            taken.append(spent.core_seconds)
+            times, used = zip(*read_readings(job.folder)[1], strict=True)
+            assert [*times] == sorted({*times})
+            assert [*used] == sorted(used)
+            assert used[-1] == spent.core_seconds
+    assert taken[0] == taken[1], "had as much already"
+    assert taken[2] >= taken[0] + 1
+    assert (job.folder / "sweep.db").read_text() == "xx", "nothing is thrown away"
+    assert read_search(job).budget == 3600
 
 
 def test_a_half_finished_folder_is_emptied(tmp_path: Path) -> None:
