@@ -56,6 +56,15 @@ class Continuation:
         return drawn.model_copy(update={"training": training})
 
 
+def chance(share: float, freshness: float) -> float:
+    """Return how probable it is that a run goes on from the front instead of starting anew.
+
+    While nothing has gone on from the front, `share`. A front that stays as it is, however often runs go
+    on from it, has little left to give: its odds fall with its `freshness`.
+    """
+    return share * freshness / (share * freshness + 1 - share)
+
+
 def choose_parent(
     history: History, space: SearchSpace, is_compiled: Callable[[Recipe], bool], rng: np.random.Generator
 ) -> Continuation | None:

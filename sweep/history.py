@@ -112,6 +112,11 @@ class History:
         values = np.array([self._trials[number].values for number in numbers])
         return np.asarray(values * self._signs, np.float64)
 
+    def freshness(self) -> float:
+        """Return how little runs have gone on from the front: the mean of 1 / (1 + children)."""
+        front = self._fronts[True] or self._fronts[False]
+        return float(np.mean([1 / (1 + self.children[number]) for number in front])) if front else 1.0
+
     # --- what screening compares with --------------------------------------------------------
 
     def known(self, recipe: Recipe, run: int) -> list[Known]:

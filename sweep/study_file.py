@@ -172,7 +172,11 @@ class Harvest(Config):
 
 
 class Continuation(Config):
-    """Runs that go on from a point of the front: their `share` of all runs, and their `epochs`."""
+    """Runs that go on from a point of the front, and their `epochs`.
+
+    `share` is that of all runs while the front is fresh; the more often runs have gone on from it, the
+    more begin anew.
+    """
 
     share: float = Field(default=0.75, ge=0, lt=1)
     epochs: int = Field(default=40, ge=1, le=100_000)

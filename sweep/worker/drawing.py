@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from objectives.config import content_digest
 from objectives.recipe import Recipe
-from sweep.continuation import Continuation, choose_parent
+from sweep.continuation import Continuation, chance, choose_parent
 from sweep.history import STARTS_FROM, History
 from sweep.search_space import SearchSpace
 from sweep.start import START_DESIGN, start_network
@@ -105,7 +105,8 @@ class Drawing:
         """
         rng = np.random.default_rng([self.study.file.seed, slot])
         share = self.study.file.continuation.share
-        by_chance = rng.random() < share and slot >= len(self.study.file.sampler.first)
+        probable = chance(share, self.history.freshness())
+        by_chance = rng.random() < probable and slot >= len(self.study.file.sampler.first)
         if not by_chance and not (exhausted and share > 0):
             return None
         return choose_parent(self.history, self.space, self.runs.is_compiled, rng)
