@@ -26,6 +26,7 @@ from sweep.continuation import (
     WARM_UP,
     Continuation,
     _ramp,
+    chance,
     choose_parent,
     parent_state,
 )
@@ -322,11 +323,43 @@ def test_a_share_of_runs_goes_on(
 ) -> None:
     study = make_study(continuation={"share": share})
     assert STARTS_FROM not in begin(study).user_attrs, "there is no front yet"  # type: ignore[union-attr]
-    add(study, point(0.9, 4000.0, parent=add_run(study)))
-    runs = 30
-    trials = [begin(study) for _ in range(runs)]
-    going_on = sum(STARTS_FROM in trial.user_attrs for trial in trials if trial is not None)
+    run, going_on = add_run(study), 0
+    for number in range(30):
+        add(study, point(0.9 + number / 1000, 4000.0, parent=run))  # one that no run has gone on from yet
+        trial = begin(study)
+        assert trial is not None
+        going_on += STARTS_FROM in trial.user_attrs
     assert going_on == 0 if share == 0 else 5 < going_on < 25
+
+
+shares = st.floats(0.0, 0.99)
+freshnesses = st.floats(0.01, 1.0)
+
+
+@given(shares, freshnesses)
+def test_the_odds_of_going_on_fall_with_freshness(share: float, freshness: float) -> None:
+    now, fresh = chance(share, freshness), chance(share, 1.0)
+    assert fresh == pytest.approx(share)
+    assert now / (1 - now) == pytest.approx(freshness * fresh / (1 - fresh))
+
+
+def test_a_front_is_used_up_by_its_children_and_fresh_by_what_is_new(study: Study, point: MakePoint) -> None:
+    def freshness() -> float:
+        history = History(study)
+        history.refresh()
+        return history.freshness()
+
+    run = add_run(study)
+    assert freshness() == 1
+    one = add(study, point(0.9, 4000.0, parent=run))
+    assert freshness() == 1
+    add_run(study, **{STARTS_FROM: one})
+    add_run(study, **{STARTS_FROM: one})
+    assert freshness() == pytest.approx(1 / 3)
+    add(study, point(0.8, 2000.0, parent=run))
+    assert freshness() == pytest.approx((1 / 3 + 1) / 2)
+    add(study, point(0.95, 1500.0, parent=run))
+    assert freshness() == 1, "what was used up is no longer on the front"
 
 
 @pytest.mark.parametrize("whole", [True, False])
