@@ -176,6 +176,7 @@ def worker(
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads to train with.")] = 1,
     launch: Annotated[int | None, typer.Option(hidden=True)] = None,
+    succeeds: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Work on a study that is there, until its budget is spent: one of any number of equal workers.
 
@@ -183,15 +184,17 @@ def worker(
     loses a minute of training: whoever is alive goes on with its run.
     """
     from sweep.display import Display
-    from sweep.worker.here import work_here
+    from sweep.worker.here import go_on_anew, without, work_here
     from sweep.worker.runs import Limits
     from sweep.worker.worker import Options
 
-    options = Options(max_trials, idle_exit, Limits(run_seconds, memory_gib), launch)
+    options = Options(max_trials, idle_exit, Limits(run_seconds, memory_gib), launch, succeeds)
     url = storage or home.default_storage()
     with Display(Console(), 0, 0) as display:
-        opened, ended = work_here(url, _name_of(study), options, threads, display)
+        opened, ended, worn_out = work_here(url, _name_of(study), options, threads, display)
     print(f"{ended} runs of {opened.name} ended here")
+    if worn_out:
+        go_on_anew(url, opened.name, without(options, ended), threads)
 
 
 @app.command()

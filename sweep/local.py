@@ -115,6 +115,7 @@ def _next(child: Child) -> Message | None:
 def _watch(study: Study, url: str, children: list[Child], slots: Slots, display: Display) -> None:
     """Show what workers say until all have ended."""
     replaced = 0
+    worn_out: dict[str, str] = {}  # names of workers here, and those under which they held leases
     while children:
         by_pipe = {child.messages: child for child in children}
         for pipe in wait(by_pipe):
@@ -124,6 +125,8 @@ def _watch(study: Study, url: str, children: list[Child], slots: Slots, display:
                 display.show(message)
                 if isinstance(message, WorkerEnded) and message.error:
                     raise StudyError(f"worker {message.worker}: {message.error}")
+                if isinstance(message, WorkerEnded) and message.worn_out:
+                    worn_out[child.process.name] = message.worker
                 if isinstance(message, RunEnded):
                     display.advance(slots.done())
                 continue
@@ -131,6 +134,8 @@ def _watch(study: Study, url: str, children: list[Child], slots: Slots, display:
             child.process.join()
             code, name = child.process.exitcode, child.process.name
             if code == 0:
+                if name in worn_out:
+                    children.append(start_worker(url, study.name, name, child.log, worn_out.pop(name)))
                 continue
             release_dead(slots)
             replaced += 1

@@ -48,10 +48,14 @@ class Noticed:
 
 @dataclass(frozen=True)
 class WorkerEnded:
-    """The worker has nothing left to do, or stopped with an error of one line."""
+    """The worker has nothing left to do, or stopped with an error of one line.
+
+    One that is `worn_out` has more to do, and another is to take its place.
+    """
 
     worker: str
     error: str | None
+    worn_out: bool = False
 
 
 Message = Working | PointFound | RunEnded | Noticed | WorkerEnded

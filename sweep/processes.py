@@ -46,12 +46,12 @@ def start_preparation(file: StudyFile, processes: int, log: Path) -> Child:
     return _start(_prepare, "preparation", processes, log, file.model_dump_json())
 
 
-def start_worker(url: str, study: str, name: str, log: Path) -> Child:
-    """Start a worker on one core."""
-    return _start(_work, name, 1, log, url, study)
+def start_worker(url: str, study: str, name: str, log: Path, succeeds: str | None = None) -> Child:
+    """Start a worker on one core, in the place of another one if it `succeeds` that."""
+    return _start(_work, name, 1, log, url, study, succeeds)
 
 
-def _start(target: Callable[..., None], name: str, threads: int, log: Path, *args: object) -> Child:
+def _start(target: Callable[..., bool], name: str, threads: int, log: Path, *args: object) -> Child:
     log.parent.mkdir(parents=True, exist_ok=True)
     ours, theirs = SPAWN.Pipe(duplex=False)
     process = SPAWN.Process(target=_child, args=(target, threads, theirs, log, args), name=name)
@@ -61,7 +61,7 @@ def _start(target: Callable[..., None], name: str, threads: int, log: Path, *arg
 
 
 def _child(
-    target: Callable[..., None],
+    target: Callable[..., bool],
     threads: int,
     pipe: "Connection[Message, None]",
     log: Path,
@@ -75,14 +75,15 @@ def _child(
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         error: str | None = None
+        worn_out = False
         try:
-            target(threads, _teller(pipe), *args)
+            worn_out = target(threads, _teller(pipe), *args)
         except CicadaError as problem:
             error = str(problem)
         except KeyboardInterrupt:
             error = "stopped"
         with suppress(OSError):  # nobody is left to be told
-            pipe.send(WorkerEnded(worker_name(), error))
+            pipe.send(WorkerEnded(worker_name(), error, worn_out))
             pipe.close()
     sys.exit(0 if error is None else 1)
 
@@ -135,7 +136,7 @@ def limit_threads(threads: int) -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
 
 
-def _prepare(threads: int, tell: Tell, file_json: str) -> None:
+def _prepare(threads: int, tell: Tell, file_json: str) -> bool:
     from objectives.data.dataset import load_dataset
     from objectives.teacher import load_teacher
 
@@ -147,25 +148,30 @@ def _prepare(threads: int, tell: Tell, file_json: str) -> None:
         qkeras_environment.ensure(lambda text: tell(Noticed("preparation", text)))
     dataset = load_dataset(file.dataset, home.data_cache(), processes=threads, progress=progress)
     load_teacher(file.teacher, dataset, home.teacher_cache(), progress=progress)
+    return False
 
 
-def _work(threads: int, tell: Tell, url: str, study: str) -> None:
+def _work(threads: int, tell: Tell, url: str, study: str, succeeds: str | None) -> bool:
+    """Work on a study; return whether another process is to go on."""
     gc.disable()  # importing TensorFlow leaves nothing to collect, and looking takes 0.7 s
     for name in NOT_FOR_WORKERS:
         sys.modules[name] = None  # type: ignore[assignment]  # "not found", to whoever imports it
     from sweep.annotating import Annotating
     from sweep.storage import open_storage
     from sweep.study import load
-    from sweep.worker.worker import Worker
+    from sweep.worker.worker import Options, Worker
 
     stop = threading.Event()
     tell(Working(worker_name(), None, "starting", 0, 1))
     opened = load(open_storage(url, create=False, patient=True), study)
-    worker = Worker(opened, tell, stop=stop, annotating=Annotating(opened, url, tell, stop))
+    options = Options(succeeds=succeeds)
+    annotating = Annotating(opened, url, tell, stop)
+    worker = Worker(opened, tell, options=options, stop=stop, annotating=annotating)
     gc.enable()
     stop_on_signals(stop)
     _stop_with_parent(stop)
     worker.work()
+    return worker.worn_out
 
 
 def _stop_with_parent(stop: threading.Event) -> None:

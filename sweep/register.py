@@ -29,15 +29,20 @@ class Register:
         self.doing = "starting"
         self.runs = 0
         self.stop = False
+        #: Whether another worker takes this one's place: until it does, this one counts as there.
+        self.has_successor = False
 
     @property
     def _mine(self) -> sa.ColumnElement[bool]:
         return sa.and_(WORKERS.c.name == self.worker, WORKERS.c.study_id == self.study_id)
 
     @contextmanager
-    def entered(self, launch: int | None = None) -> Iterator[None]:
-        """Be listed for as long as the block runs; say how it ended."""
-        self._enter(launch)
+    def entered(self, launch: int | None = None, succeeds: str | None = None) -> Iterator[None]:
+        """Be listed for as long as the block runs; say how it ended.
+
+        `succeeds` is the worker whose place this one takes: what that was asked to, this one is.
+        """
+        self._enter(launch, succeeds)
         error = ""
         try:
             with lease.kept(self.sign, EVERY):
@@ -49,13 +54,16 @@ class Register:
             self._leave(error)
 
     @waited_out
-    def _enter(self, launch: int | None) -> None:
+    def _enter(self, launch: int | None, succeeds: str | None) -> None:
         with self.engine.begin() as connection:
+            earlier = sa.and_(WORKERS.c.name == succeeds, WORKERS.c.study_id == self.study_id)
+            self.stop = bool(connection.execute(sa.select(WORKERS.c.stop).where(earlier)).scalar())
+            connection.execute(sa.update(WORKERS).where(earlier).values(ended=lease.Now()))
             long_ago = sa.and_(WORKERS.c.study_id == self.study_id, WORKERS.c.seen < lease.Now() - REMEMBERED)
             connection.execute(sa.delete(WORKERS).where(sa.or_(self._mine, long_ago)))
             now = {"started": lease.Now(), "seen": lease.Now()}
             about = {"name": self.worker, "study_id": self.study_id, "launch_id": launch}
-            state = {"doing": self.doing, "runs": 0, "stop": False, "error": ""}
+            state = {"doing": self.doing, "runs": 0, "stop": self.stop, "error": ""}
             connection.execute(sa.insert(WORKERS).values(**about, **now, **state))
 
     def sign(self) -> bool:
@@ -72,8 +80,9 @@ class Register:
     @waited_out
     def _leave(self, error: str) -> None:
         with self.engine.begin() as connection:
-            ended = {"ended": lease.Now(), "seen": lease.Now(), "runs": self.runs, "error": error}
-            connection.execute(sa.update(WORKERS).where(self._mine).values(**ended))
+            left = {"seen": lease.Now(), "runs": self.runs, "error": error}
+            ended = {"doing": "starting again"} if self.has_successor else {"ended": lease.Now()}
+            connection.execute(sa.update(WORKERS).where(self._mine).values(**left, **ended))
 
 
 @waited_out

@@ -240,11 +240,13 @@ class Simulation(Config):
     """Instead of training, pretend to: runs of about `seconds`, each with `points` harvested students.
 
     For trying out a database, a cluster and launchers before they are trusted with training. Scores and
-    costs are those of a formula with a known front (`sweep.testing`); nothing is generated or trained.
+    costs are those of a formula with a known front (`sweep.testing`); nothing is generated or trained. After
+    `runs_of_a_process` runs another process goes on, as it does when training has compiled many graphs.
     """
 
     seconds: float = Field(default=1.0, ge=0, le=86_400)
     points: int = Field(default=8, ge=0, le=1000)
+    runs_of_a_process: int | None = Field(default=None, ge=1)
 
 
 class StudyFile(Config):

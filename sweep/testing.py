@@ -49,6 +49,7 @@ class SimulatedRuns:
     def __init__(self, study: Study) -> None:
         self.study = study
         self.settings = study.file.simulation or Simulation()
+        self._runs = 0
 
     def __enter__(self) -> Self:
         return self
@@ -62,11 +63,17 @@ class SimulatedRuns:
         """Nothing is ever compiled."""
         return True
 
+    @property
+    def is_worn_out(self) -> bool:
+        """Tell whether there were as many runs as the simulation allows a process."""
+        return self._runs >= (self.settings.runs_of_a_process or math.inf)
+
     def forget(self, run: FrozenTrial) -> None:
         """Nothing is kept of a run."""
 
     def train(self, run: FrozenTrial, watch: Watch) -> Result:
         """Sleep for about the seconds of the study's simulation, and return its points."""
+        self._runs += 1
         recipe = Recipe.model_validate_json(run.user_attrs["recipe"])
         rng = np.random.default_rng(run.user_attrs["seed"])
         end = time.monotonic() + self.settings.seconds * rng.uniform(0.5, 1.5)

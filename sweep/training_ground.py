@@ -24,6 +24,9 @@ from sweep.study_file import StudyFile, direction_of
 
 #: Architectures whose compiled graphs a process keeps; each takes some 100 MB.
 KEPT_TRAINERS = 8
+#: Architectures after which a process has had its day: XLA never gives back what a compiled graph takes,
+#: 60 to 100 MB, though nothing refers to it any more. Another process starts in the time that one takes.
+COMPILED_AT_MOST = 24
 
 
 class TrainingGround:
@@ -35,6 +38,12 @@ class TrainingGround:
         self.rate_khz = file.rate_khz
         self._trainers: dict[GraphKey, StudentTrainer] = {}
         self._child: Child | None = None
+        self._compiled = 0
+
+    @property
+    def is_worn_out(self) -> bool:
+        """Tell whether so many graphs were compiled that a new process should go on."""
+        return self._compiled >= COMPILED_AT_MOST
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -67,6 +76,7 @@ class TrainingGround:
         return trainer
 
     def _new_trainer(self, recipe: Recipe) -> StudentTrainer:
+        self._compiled += 1
         if recipe.quantization.scheme == "hgq":
             return Trainer(recipe, self.training_data)
         if self._child is None:

@@ -132,6 +132,11 @@ class Runs(Protocol):
         """Tell whether a run of this recipe needs no new graph."""
         ...
 
+    @property
+    def is_worn_out(self) -> bool:
+        """Tell whether another process should go on, for this one cannot give back memory that it holds."""
+        ...
+
     def train(self, run: FrozenTrial, watch: Watch) -> Result:
         """Train a run and measure its students; raises TrainingError for one that cannot be trained."""
         ...

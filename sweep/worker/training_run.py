@@ -69,6 +69,11 @@ class TrainingRuns:
         """Tell whether a run of this recipe needs no new graph."""
         return self.ground.is_compiled(recipe)
 
+    @property
+    def is_worn_out(self) -> bool:
+        """Tell whether another process should go on."""
+        return self.ground.is_worn_out
+
     def train(self, run: FrozenTrial, watch: Watch) -> Result:
         """Train a run to its end, or from where an earlier attempt was left, and measure its students."""
         recipe = Recipe.model_validate_json(run.user_attrs["recipe"])

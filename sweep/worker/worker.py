@@ -39,13 +39,14 @@ POLL = 2.0
 class Options:
     """How long a worker works: for so many runs, and for so many idle seconds while others finish theirs.
 
-    `launch` is the number of the launch that started it.
+    `launch` is the number of the launch that started it, `succeeds` the worker whose place it takes.
     """
 
     max_trials: int | None = None
     idle_exit: float | None = None
     limits: Limits = NO_LIMITS
     launch: int | None = None
+    succeeds: str | None = None
 
 
 class Worker:
@@ -75,14 +76,19 @@ class Worker:
         self.runs = runs or _runs_of(study, self.history, self.tell, self.name)
         self.drawing = Drawing(study, self.space, self.history, self.runs)
         self._exhausted = False
+        #: After `work`: whether there is more to do, but another process is to do it.
+        self.worn_out = False
 
     def work(self) -> int:
-        """Take runs until the budget is spent, or as long as `options` say; return how many ended here."""
+        """Take runs until the budget is spent, or as long as `options` say; return how many ended here.
+
+        It ends early, and `worn_out`, when the process holds too much that it cannot give back.
+        """
         ended = 0
         if (place := self.study.artifacts) is not None:
             check_place(place)  # rather than after hours of training
         with ExitStack() as stack:
-            stack.enter_context(self.register.entered(self.options.launch))
+            stack.enter_context(self.register.entered(self.options.launch, self.options.succeeds))
             stack.enter_context(self.runs)
             self._fail_orphans()
             idle_since = None
@@ -94,6 +100,9 @@ class Worker:
                     ended += self._hold(claim)
                     self.register.runs = ended
                     self._annotate()
+                    if self.runs.is_worn_out and self._why_stop() is None and not self._spent(ended):
+                        self.worn_out = self.register.has_successor = True
+                        break
                     continue
                 if not self._wait(idle_since):
                     self._annotate(over=not self.slots.open())

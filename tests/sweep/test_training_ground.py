@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from objectives.data.h5 import write_regions
+from objectives.recipe import Recipe
 from objectives.teacher import has_targets, target
 from sweep import home
 from sweep.messages import Message, Working
@@ -83,6 +84,20 @@ def test_what_is_prepared_is_known_without_reading_it(tmp_path: Path, sweep_home
     (folder,) = (path for path in home.teacher_cache().iterdir() if path.is_dir())
     (folder / "targets.npz").unlink()
     assert not is_known(file)
+
+
+def test_a_process_compiles_so_many_graphs_and_no_more(
+    tmp_path: Path, sweep_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweep.training_ground.COMPILED_AT_MOST", 2)
+    file = study(tmp_path, 60)
+    prepare(file)
+    ground = TrainingGround(file)
+    worn_out = []
+    for hidden in (2, 2, 3):
+        ground.trainer(Recipe.model_validate({"student": {"hidden": hidden}}))
+        worn_out.append(ground.is_worn_out)
+    assert worn_out == [False, False, True], "the second one had its graphs already"
 
 
 def test_studies_with_other_deposits_share_the_teacher(tmp_path: Path, sweep_home: Path) -> None:
