@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.recipe import Recipe
+from objectives.students.architecture import Architecture
 from sweep import records
 from sweep.screening import Known
 from sweep.study import Study
@@ -23,6 +24,8 @@ STARTS_FROM = "starts_from"
 SEEN, SEEN_OF_FRONT = 400, 200
 
 Granularity = tuple[str, str]
+#: What a study may choose of a student besides how it is trained.
+Network = tuple[Architecture, Granularity]
 
 
 class History:
@@ -36,6 +39,8 @@ class History:
         #: Digests of all runs, and of those that began anew.
         self.digests: set[str] = set()
         self.digests_anew: set[str] = set()
+        #: What runs that began anew have trained.
+        self.networks: set[Network] = set()
         #: How often a point has been a parent.
         self.children: Counter[int] = Counter()
         self._trials: list[FrozenTrial] = []
@@ -86,6 +91,7 @@ class History:
                 self.children[about[STARTS_FROM]] += 1
             else:
                 self.digests_anew.add(about["digest"])
+                self.networks.add(network_of(Recipe.model_validate_json(about["recipe"])))
         self.runs[trial.number] = trial
 
     # --- the front ---------------------------------------------------------------------------
@@ -168,6 +174,11 @@ class History:
     def trial(self, number: int) -> FrozenTrial:
         """Return a trial, as it was when it was last looked at."""
         return self._trials[number]
+
+
+def network_of(recipe: Recipe) -> Network:
+    """Return a recipe's architecture and granularities."""
+    return recipe.student, _granularity(recipe)
 
 
 def _granularity(recipe: Recipe) -> Granularity:

@@ -456,6 +456,15 @@ class SearchSpace:
         """Return one of the recipes: fixed values are all the same in every other."""
         return self._build({path: _extremes(domain)[0] for path, domain in self._searched.items()})
 
+    def networks(self) -> int | None:
+        """Return how many architectures and granularities there are, at most; None if they are countless."""
+        sizes = [
+            domain.size() if isinstance(domain, Range) else len(domain)
+            for path, domain in self._searched.items()
+            if path.startswith("student.") or path.endswith(".granularity")
+        ]
+        return None if None in sizes else math.prod(size or 1 for size in sizes)
+
     def size(self) -> int | None:
         """Return the number of different recipes, None if a continuous range makes them countless."""
         deciders = sorted(

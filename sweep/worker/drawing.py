@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from objectives.config import content_digest
 from objectives.recipe import Recipe
 from sweep.continuation import Continuation, chance, choose_parent
-from sweep.history import STARTS_FROM, History
+from sweep.history import STARTS_FROM, History, network_of
 from sweep.search_space import SearchSpace
 from sweep.start import START_DESIGN, start_network
 from sweep.study import Study, sampler_for, with_fixed
@@ -24,6 +24,9 @@ from sweep.worker.runs import Runs
 
 #: Draws after which a space counts as exhausted.
 MAX_DRAWS = 50
+#: So many of them are to find a network that no run has begun with: half by the sampler, half by chance.
+#: What a network is good for shows in one run; how to train it better, its continuations find out.
+UNTRIED_DRAWS = 20
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Drawing:
         if continuation is None and exhausted:
             return None
         sampler = sampler_for(self.study.file, slot, history.finished_runs)
+        untried = continuation is None and slot >= len(self.study.file.sampler.first) and self._has_untried()
         learns_from_runs = self.study.file.sampler.name in ("nsga2", "nsga3")
         study = _study_in_memory(self.study, history.seen_by_sampler(all_of_it=learns_from_runs))
         fixed = self._ramp(continuation) | self._fixed_params(slot, continuation)
@@ -69,11 +73,21 @@ class Drawing:
             if continuation is not None:
                 recipe = continuation.continued(recipe, self.study.file.continuation.epochs)
                 digest = content_digest([recipe.digest(), continuation.parent.user_attrs["design"]])
-            if digest not in history.digests and digest not in taken:
+            known = digest in history.digests or digest in taken
+            if untried and draw < UNTRIED_DRAWS:
+                known = known or network_of(recipe) in history.networks
+                if draw == UNTRIED_DRAWS // 2:  # a sampler may insist on what it likes best
+                    sampler = optuna.samplers.RandomSampler(seed=slot)
+            if not known:
                 drawn = study._storage.get_trial(trial._trial_id)
                 return Drawn(self._trial(slot, drawn, recipe, digest, continuation), digest)
             study.tell(trial, state=TrialState.FAIL)
         return None
+
+    def _has_untried(self) -> bool:
+        """Tell whether there are networks that no run has begun with."""
+        choices = self.space.networks()
+        return choices is None or len(self.history.networks) < choices
 
     def _trial(
         self, slot: int, drawn: FrozenTrial, recipe: Recipe, digest: str, continuation: Continuation | None

@@ -31,7 +31,7 @@ from sweep.continuation import (
     parent_state,
 )
 from sweep.errors import StudyError
-from sweep.history import STARTS_FROM, History
+from sweep.history import STARTS_FROM, History, network_of
 from sweep.messages import Message, Noticed
 from sweep.search_space import SearchSpace
 from sweep.study import Study, create_or_resume
@@ -380,6 +380,32 @@ def test_what_has_no_ramp_of_its_own_is_drawn() -> None:
     assert ramp({"final": FINAL}) == {"training.beta.final": 1e-2}
     assert ramp({"final": 1e-3}) == ramp({"final": [1e-3, 1e-2]}) == {}
     assert ramp({"schedule": ["log-ramp", "constant"], "final": FINAL}) == {}
+
+
+GRANULARITIES = {part: {"granularity": ["parameter", "channel"]} for part in ("weights", "data")}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_new_runs_try_every_network_before_they_repeat_one(
+    make_study: Callable[..., Study], begin: Begin, sampler: str
+) -> None:
+    """A sampler learns nothing of runs that gave no point, and would draw what it likes again and again."""
+    searched = {"student": {"hidden": [2, 3, 4]}, "quantization": GRANULARITIES}
+    study = make_study(**searched, sampler={"name": sampler}, continuation={"share": 0.0})
+    assert study.file.recipe_space().networks() == 12
+    networks = []
+    for _ in range(14):
+        trial = begin(study)
+        assert trial is not None
+        networks.append(network_of(Recipe.model_validate_json(trial.user_attrs["recipe"])))
+    assert len(set(networks[:9])) == 9, "the last few of a small space may be missed"
+
+
+def test_a_study_of_one_network_draws_it_again(make_study: Callable[..., Study], begin: Begin) -> None:
+    study = make_study(student={"hidden": 4}, continuation={"share": 0.0})
+    assert study.file.recipe_space().networks() == 1
+    digests = {trial.user_attrs["digest"] for _ in range(4) if (trial := begin(study)) is not None}
+    assert len(digests) == 4
 
 
 def test_first_runs_are_as_the_study_says(
