@@ -6,7 +6,8 @@ What is compared is the hypervolume of the front that validation chooses, measur
 against core-seconds. Anchors are what people do today; random_search and this_project are
 `sweep run` with a random sampler and with the one that it ships with. Finished searches are kept in
 RESULTS/METHOD-SEED and not run again: stop it whenever you like, the same command goes on. More
---core-seconds let random_search and this_project go on where they were; fewer cut all of them short.
+--core-seconds let plain_optuna, random_search and this_project go on where they were; fewer cut all
+of them short.
 """
 
 import argparse
@@ -54,7 +55,6 @@ def _run(options: argparse.Namespace) -> int:
     results: Path = options.results.expanduser().resolve()
     results.mkdir(parents=True, exist_ok=True)
     wanted = list(jobs(results, list(dict.fromkeys(options.methods)), options.seeds))
-    read_outcomes(wanted, options.core_seconds)  # before hours of work: are they of the same budget?
     try:
         with (
             FileLock(results / ".lock", timeout=0),

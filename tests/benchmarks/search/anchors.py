@@ -81,7 +81,10 @@ def hgq_ramp(problem: Problem, seed: int, keeper: Keeper) -> None:
 
 
 def plain_optuna(problem: Problem, seed: int, keeper: Keeper) -> None:
-    """TPE on (validation AUC, EBOPs) over the study's space: one Keras fit with XLA, one point a trial."""
+    """TPE on (validation AUC, EBOPs) over the study's space: one Keras fit with XLA, one point a trial.
+
+    Its trials are kept in `study.db` of the keeper's folder, and a study that is there goes on.
+    """
     space = problem.file.recipe_space()
 
     def objective(trial: optuna.Trial) -> tuple[float, float]:
@@ -115,8 +118,14 @@ def plain_optuna(problem: Problem, seed: int, keeper: Keeper) -> None:
         return auc, float(ebops)
 
     keras.utils.set_random_seed(seed)
-    sampler = optuna.samplers.TPESampler(seed=seed)
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    study = optuna.create_study(
+        storage=f"sqlite:///{keeper.folder / 'study.db'}",
+        study_name="plain_optuna",
+        directions=["maximize", "minimize"],
+        load_if_exists=True,
+    )
+    # one that goes on would otherwise draw again what it drew at its start
+    study.sampler = optuna.samplers.TPESampler(seed=seed + 1000 * len(study.trials))
     while not keeper.is_over():
         study.optimize(objective, n_trials=1)
 

@@ -1,8 +1,8 @@
 """Searches that are finished: RESULTS/METHOD-SEED, a folder each.
 
 An anchor's folder holds the students that it found, `candidates.json` and, once its search has ended,
-`done`. A study's holds its database and `readings.json`, with which it goes on where it was. What students
-were found to be stands in `measured.json`, which makes a search complete.
+`done`. What can go on where it was has its study's database and `readings.json`. What students were
+found to be stands in `measured.json`, which makes a search complete.
 """
 
 import json
@@ -43,30 +43,26 @@ class Job:
         return self.method in ANCHORS
 
     @property
-    def has_searched(self) -> bool:
-        """Tell whether an anchor's search has ended; its students may not be measured yet."""
-        return (self.folder / "done").exists()
+    def goes_on(self) -> bool:
+        """Tell whether it can go on where it was."""
+        return self.method not in OF_FIXED_LENGTH
+
+    def has_searched(self, core_seconds: float) -> bool:
+        """Tell whether an anchor has searched for so long, or to its end; students may be unmeasured."""
+        if not (self.folder / "done").exists():
+            return False
+        return not self.goes_on or _read_done(self)["budget"] >= core_seconds
 
     @property
     def is_measured(self) -> bool:
         return (self.folder / "measured.json").exists()
 
     def is_complete(self, core_seconds: float) -> bool:
-        """Tell whether a search of so many core-seconds, or more, is kept.
-
-        Raises SearchError for an anchor that had fewer: other than a study, it cannot go on.
-        """
+        """Tell whether a search of so many core-seconds, or more, is kept."""
         if not self.is_measured:
             return False
         budget = read_search(self).budget
-        if budget is None or budget >= core_seconds:
-            return True
-        if self.is_anchor:
-            raise SearchError(
-                f"{self.folder} holds a search of {budget:g} core-seconds, not {core_seconds:g}:"
-                f" give --core-seconds {budget:g}, or another folder of --results"
-            )
-        return False
+        return budget is None or budget >= core_seconds
 
 
 @dataclass(frozen=True)
@@ -129,12 +125,12 @@ def read_search(job: Job) -> Search:
 
 
 def write_readings(folder: Path, spent: Spent, readings: list[Reading]) -> None:
-    """Keep what a study took so far."""
+    """Keep what a search that can go on took so far."""
     _write(folder / "readings.json", {"spent": asdict(spent), "readings": readings})
 
 
 def read_readings(folder: Path) -> tuple[Spent, list[Reading]]:
-    """Return what a study took so far; nothing if it did not begin."""
+    """Return what a search that can go on took so far; nothing if it did not begin."""
     path = folder / "readings.json"
     if not path.exists():
         return NOTHING, []
@@ -142,15 +138,19 @@ def read_readings(folder: Path) -> tuple[Spent, list[Reading]]:
     return Spent(**content["spent"]), [(at, used) for at, used in content["readings"]]
 
 
-def write_spent(job: Job, spent: Spent) -> None:
-    """Note that an anchor's search has ended, and what it took."""
-    _write(job.folder / "done", asdict(spent))
+def write_done(job: Job, spent: Spent, budget: float) -> None:
+    """Note that an anchor's search of `budget` core-seconds has ended, and what it took."""
+    _write(job.folder / "done", {"spent": asdict(spent), "budget": budget})
 
 
-def read_spent(job: Job) -> Spent | None:
-    """Return what an anchor's search took; None if nobody noted it."""
-    text = (job.folder / "done").read_text()
-    return Spent(**json.loads(text)) if text else None
+def read_spent(job: Job) -> Spent:
+    """Return what an anchor's search took."""
+    return Spent(**_read_done(job)["spent"])
+
+
+def _read_done(job: Job) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((job.folder / "done").read_text())
+    return content
 
 
 def read_candidates(folder: Path) -> list[Candidate]:

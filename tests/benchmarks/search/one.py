@@ -11,9 +11,9 @@ def main() -> None:
     from tests.benchmarks.search import anchors
     from tests.benchmarks.search.problem import Keeper, Problem
 
-    method, seed, core_seconds, folder = sys.argv[1:]
-    problem = Problem()
-    getattr(anchors, method)(problem, int(seed), Keeper(Path(folder), float(core_seconds)))
+    method, seed, core_seconds, earlier, folder = sys.argv[1:]
+    keeper = Keeper(Path(folder), float(core_seconds), float(earlier))
+    getattr(anchors, method)(Problem(), int(seed), keeper)
 
 
 if __name__ == "__main__":

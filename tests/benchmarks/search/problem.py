@@ -79,32 +79,38 @@ class Problem:
 
 
 class Keeper:
-    """Notes what a search finds, and when, in processor seconds of its process."""
+    """Notes what a search finds, and when, in processor seconds of its process and those before it.
 
-    def __init__(self, folder: Path, core_seconds: float) -> None:
+    `core_seconds` is what the search may take in all, `earlier` what it had taken before it was
+    started again.
+    """
+
+    def __init__(self, folder: Path, core_seconds: float, earlier: float = 0.0) -> None:
         self.folder = folder
         self.core_seconds = core_seconds
-        self.candidates: list[Candidate] = []
+        self.earlier = earlier
+        self.candidates = read_candidates(folder)
 
     def is_over(self) -> bool:
-        return time.process_time() >= self.core_seconds
+        return self.earlier + time.process_time() >= self.core_seconds
 
     def keep(self, model: keras.Model) -> None:
         path = self.folder / f"{len(self.candidates)}.keras"
         model.save(path)
         self.note(path, time.process_time())
 
-    def note(self, path: Path, core_seconds: float) -> None:
-        self.candidates.append(Candidate(core_seconds, path.name))
+    def note(self, path: Path, process_seconds: float) -> None:
+        self.candidates.append(Candidate(self.earlier + process_seconds, path.name))
         (self.folder / "candidates.json").write_text(json.dumps([asdict(c) for c in self.candidates]))
 
 
-def measure(problem: Problem, folder: Path, graphs: Compiler, progress: Progress = silent) -> list[Measured]:
-    """Measure every candidate of `folder`, as the points of a study are measured.
+def measure(
+    problem: Problem, folder: Path, candidates: list[Candidate], graphs: Compiler, progress: Progress = silent
+) -> list[Measured]:
+    """Measure `candidates`, whose files are in `folder`, as the points of a study are measured.
 
     A student that is far too large, or that cannot be compiled, is left out.
     """
-    candidates = read_candidates(folder)
     measured = []
     for number, candidate in enumerate(candidates):
         progress("measuring", number, len(candidates))

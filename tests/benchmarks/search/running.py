@@ -11,7 +11,14 @@ from typing import Self
 
 import psutil
 
-from tests.benchmarks.search.kept import NOTHING, Reading, SearchError, Spent
+from tests.benchmarks.search.kept import (
+    NOTHING,
+    Reading,
+    SearchError,
+    Spent,
+    read_readings,
+    write_readings,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Seconds that a command has to end when it is interrupted.
@@ -72,6 +79,13 @@ class Running:
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+
+
+def keep_readings(folder: Path, process: Running) -> None:
+    """Add what a search took since it was started to what was known before."""
+    _, earlier = read_readings(folder)
+    known = earlier[-1][0] if earlier else 0.0
+    write_readings(folder, process.spent, [*earlier, *(r for r in process.readings if r[0] > known)])
 
 
 def _processor_seconds(pid: int) -> float:

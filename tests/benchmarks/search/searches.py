@@ -25,13 +25,14 @@ from tests.benchmarks.search.kept import (
     Spent,
     read_candidates,
     read_readings,
+    read_search,
     read_spent,
+    write_done,
     write_search,
-    write_spent,
 )
 from tests.benchmarks.search.measured import STUDY_FILE
-from tests.benchmarks.search.running import Running
-from tests.benchmarks.search.study import keep_readings, points, start_study, study_of
+from tests.benchmarks.search.running import Running, keep_readings
+from tests.benchmarks.search.study import points, start_study, study_of
 
 #: Seconds between two looks at the searches that run, and readings of their processor time.
 LOOK = 0.25
@@ -50,14 +51,15 @@ class Searches:
         self.problems: list[str] = []
 
     def run(self) -> None:
-        """Run what is missing; what is complete stays as it is, and studies that are not go on."""
+        """Run what is missing; what is complete stays as it is, and what is not goes on if it can."""
         missing = [job for job in self.jobs if not job.is_complete(self.core_seconds)]
         self._show_done()
         if not missing:
             return
         self._prepare()
-        self._search([job for job in missing if not job.has_searched])
-        self._measure_anchors([job for job in missing if job.is_anchor and job.has_searched])
+        self._search([job for job in missing if not job.has_searched(self.core_seconds)])
+        searched = [job for job in missing if job.is_anchor and job.has_searched(self.core_seconds)]
+        self._measure_anchors(searched)
 
     # --- searching ---------------------------------------------------------------------------
 
@@ -80,7 +82,7 @@ class Searches:
                 while waiting and len(running) < self.at_once:
                     job = waiting.pop()
                     with self._noted(job):
-                        _make_folder(job, anew=job.is_anchor or not read_readings(job.folder)[1])
+                        _make_folder(job, anew=not (job.goes_on and read_readings(job.folder)[1]))
                         running[job] = self._start(job)
                 for job in [job for job, process in running.items() if process.has_ended()]:
                     with self._noted(job):
@@ -99,22 +101,25 @@ class Searches:
 
     def _keep_readings(self, running: Mapping[Job, Running]) -> None:
         for job, process in running.items():
-            if not job.is_anchor:
+            if job.goes_on:
                 keep_readings(job.folder, process)
 
     def _start(self, job: Job) -> Running:
         if not job.is_anchor:
             return start_study(job.folder, job.seed, self.core_seconds, study_of(job.method))
-        arguments = [job.method, str(job.seed), str(self.core_seconds), str(job.folder)]
-        return Running("tests.benchmarks.search.one", arguments, job.folder / "log.txt")
+        earlier, _ = read_readings(job.folder)
+        numbers = (job.seed, self.core_seconds, earlier.core_seconds)
+        arguments = [job.method, *map(str, numbers), str(job.folder)]
+        return Running("tests.benchmarks.search.one", arguments, job.folder / "log.txt", earlier)
 
     def _end(self, job: Job, process: Running) -> None:
         process.check()
+        if job.goes_on:
+            keep_readings(job.folder, process)
         if job.is_anchor:
-            write_spent(job, process.spent)
+            write_done(job, process.spent, self.core_seconds)
             self._show_searched(job, len(read_candidates(job.folder)), process.spent)
             return
-        keep_readings(job.folder, process)
         measured = points(job.folder, read_readings(job.folder)[1])
         self._show_searched(job, len(measured), process.spent)
         found_at = [student.core_seconds for student in measured]
@@ -133,9 +138,12 @@ class Searches:
                 def progress(what: str, done: int, total: int, name: str = job.name) -> None:
                     self.display.under_way({name: f"{what} {done + 1} of {total}"})
 
-                measured = measure(problem, job.folder, graphs, progress)
+                known = read_search(job) if job.is_measured else Search([], [])
+                found = read_candidates(job.folder)
+                new = [candidate for candidate in found if candidate.core_seconds not in known.found_at]
+                measured = [*known.measured, *measure(problem, job.folder, new, graphs, progress)]
                 self.display.under_way({})
-                found_at = [candidate.core_seconds for candidate in read_candidates(job.folder)]
+                found_at = [candidate.core_seconds for candidate in found]
                 budget = None if job.method in OF_FIXED_LENGTH else self.core_seconds
                 self._keep(job, Search(found_at, measured, budget, read_spent(job)))
 

@@ -9,7 +9,7 @@ import yaml
 from sweep.storage import open_storage
 from sweep.study import load
 from sweep.study_file import read_yaml
-from tests.benchmarks.search.kept import Reading, read_readings, write_readings
+from tests.benchmarks.search.kept import Reading, read_readings
 from tests.benchmarks.search.measured import STUDY_FILE, Measured
 from tests.benchmarks.search.running import Running
 
@@ -45,13 +45,6 @@ def start_study(folder: Path, seed: int, core_seconds: float, content: dict[str,
     (folder / "study.yaml").write_text(yaml.safe_dump(content))
     arguments = ["run", str(folder / "study.yaml"), "--storage", _storage(folder), "--workers", "1"]
     return Running("sweep", arguments, folder / "log.txt", read_readings(folder)[0])
-
-
-def keep_readings(folder: Path, process: Running) -> None:
-    """Add what a study took since it was started to what was known before."""
-    _, earlier = read_readings(folder)
-    known = earlier[-1][0] if earlier else 0.0
-    write_readings(folder, process.spent, [*earlier, *(r for r in process.readings if r[0] > known)])
 
 
 def points(folder: Path, readings: list[Reading]) -> list[Measured]:

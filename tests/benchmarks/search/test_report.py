@@ -17,13 +17,12 @@ from tests.benchmarks.search.kept import (
     METHODS,
     Job,
     Search,
-    SearchError,
     Spent,
     jobs,
     read_search,
     read_spent,
+    write_done,
     write_search,
-    write_spent,
 )
 from tests.benchmarks.search.measured import Measured
 from tests.benchmarks.search.report import median_outcome, read_outcomes, report
@@ -172,8 +171,8 @@ def test_the_median_seed(keep: Keep, tmp_path: Path) -> None:
 def test_searches_that_had_less_time_are_not_mixed_in(keep: Keep, results: Path) -> None:
     assert "this_project" not in report_of(results, core_seconds=3600)["summary"]["methods"]
     keep("plain_optuna", 1, (1, 0.9, 1000), budget=BUDGET)
-    with pytest.raises(SearchError, match=r"plain_optuna-1 holds a search of 600 core-seconds, not 3600"):
-        report_of(results, core_seconds=3600)
+    assert "plain_optuna" in report_of(results)["summary"]["methods"]
+    assert "plain_optuna" not in report_of(results, core_seconds=3600)["summary"]["methods"]
 
 
 def test_what_longer_searches_found_later_is_left_out(keep: Keep, tmp_path: Path) -> None:
@@ -192,15 +191,15 @@ def test_a_search_is_kept_whole(keep: Keep) -> None:
     assert [path.name for path in job.folder.iterdir()] == ["measured.json"]
 
 
-def test_what_an_anchor_took_may_be_unknown(tmp_path: Path) -> None:
-    job = Job("hgq_ramp", 1, tmp_path)
-    assert not job.has_searched
-    (tmp_path / "done").touch()
-    assert job.has_searched
-    assert read_spent(job) is None
-    write_spent(job, Spent(2.5, 1.5))
-    assert read_spent(job) == Spent(2.5, 1.5)
-    assert not job.is_complete(BUDGET)
+def test_an_anchor_that_has_searched_is_not_complete_before_it_is_measured(tmp_path: Path) -> None:
+    ramp, optuna = Job("hgq_ramp", 1, tmp_path), Job("plain_optuna", 1, tmp_path)
+    assert not ramp.has_searched(BUDGET)
+    write_done(ramp, Spent(2.5, 1.5), BUDGET)
+    assert read_spent(ramp) == Spent(2.5, 1.5)
+    assert optuna.has_searched(BUDGET)
+    assert not optuna.has_searched(BUDGET + 1)
+    assert ramp.has_searched(BUDGET + 1), "it takes as long as it takes"
+    assert not ramp.is_complete(BUDGET)
 
 
 def test_tables_and_figure_show_every_method(results: Path, tmp_path: Path) -> None:

@@ -10,7 +10,18 @@ import pytest
 from rich.console import Console
 
 from sweep.display import Display
-from tests.benchmarks.search.kept import Job, SearchError, jobs, read_readings, read_search, read_spent
+from tests.benchmarks.search.kept import (
+    Job,
+    SearchError,
+    Spent,
+    jobs,
+    read_candidates,
+    read_readings,
+    read_search,
+    read_spent,
+)
+from tests.benchmarks.search.measured import Candidate, Measured
+from tests.benchmarks.search.problem import Keeper
 from tests.benchmarks.search.running import Running
 from tests.benchmarks.search.searches import Searches, _make_folder
 
@@ -73,9 +84,8 @@ def test_a_failed_search_is_noted_and_the_others_go_on(
         assert searches.problems == [wrong.name]
         assert f"{wrong.name} failed: exit code 1" in stream.getvalue()
         assert done == [busy], "a failed search is not measured"
-        assert not wrong.has_searched
+        assert not wrong.has_searched(600)
         spent = read_spent(busy)
-        assert spent is not None
         assert spent.core_seconds >= 1
         assert f"{busy.name} found 0 students in " in stream.getvalue()
         searches.run()
@@ -107,6 +117,43 @@ def test_a_study_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.Monkey
     assert taken[2] >= taken[0] + 1
     assert (job.folder / "sweep.db").read_text() == "xx", "nothing is thrown away"
     assert read_search(job).budget == 3600
+
+
+def test_an_anchor_goes_on_where_it_was_and_only_what_is_new_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = jobs(tmp_path, ["plain_optuna"], 1)
+    asked: list[list[str]] = []
+    measured: list[list[str]] = []
+
+    def search(module: str, arguments: list[str], log: Path, earlier: Spent) -> Running:
+        assert module == "tests.benchmarks.search.one"
+        method, _, core_seconds, before, folder = arguments
+        asked.append([method, core_seconds, before])
+        keeper = Keeper(Path(folder), float(core_seconds), float(before))
+        keeper.note(Path(folder) / f"{len(keeper.candidates)}.keras", float(core_seconds) - float(before))
+        return Running("timeit", BUSY, log, earlier)
+
+    def measure(problem: object, folder: Path, candidates: list[Candidate], *_: object) -> list[Measured]:
+        measured.append([candidate.model for candidate in candidates])
+        return [Measured(candidate.core_seconds, 0.9, 0.9, 1000, 100) for candidate in candidates]
+
+    monkeypatch.setattr(Searches, "_prepare", lambda self: None)
+    monkeypatch.setattr("tests.benchmarks.search.searches.Running", search)
+    monkeypatch.setattr("tests.benchmarks.search.problem.measure", measure)
+    with Display(Console(file=io.StringIO()), 1, 0, "searches") as display:
+        for core_seconds in (0.5, 0.25, 1000):
+            Searches([job], core_seconds, 1, display).run()
+    first, second = (found.core_seconds for found in read_candidates(job.folder))
+    (_, _, spent_before) = asked[1]
+    assert asked == [["plain_optuna", "0.5", "0.0"], ["plain_optuna", "1000", spent_before]]
+    assert float(spent_before) >= 1
+    assert (first, second) == (0.5, pytest.approx(1000))
+    assert measured == [["0.keras"], ["1.keras"]]
+    search_kept = read_search(job)
+    assert search_kept.budget == 1000
+    assert search_kept.found_at == [first, second]
+    assert [student.core_seconds for student in search_kept.measured] == search_kept.found_at
 
 
 def test_a_half_finished_folder_is_emptied(tmp_path: Path) -> None:
