@@ -16,7 +16,7 @@ from dashboards.optuna_view.app import annotated, optuna_app
 from dashboards.optuna_view.storage import AnnotatedView, StudyView
 from sweep.errors import StorageError
 from sweep.references import Reference
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

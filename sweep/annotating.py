@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from sweep.messages import Noticed, Tell
 from sweep.study import Study
-from sweep.worker_name import worker_name
+from sweep.worker.name import worker_name
 
 #: Of the processor time of a study's runs, what its notes and figures may take, and with the last writing.
 SHARE, SHARE_AT_END = 0.005, 0.01

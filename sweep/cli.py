@@ -120,10 +120,10 @@ def _run(file: Any, study: str, url: str, workers: int | None, console: Console)
     from sweep.display import Display
     from sweep.front import front_of
     from sweep.local import run_here
-    from sweep.slots import Slots
-    from sweep.storage import masked, open_storage
+    from sweep.storage.database import masked, open_storage
+    from sweep.storage.slots import Slots
     from sweep.study import create_or_resume
-    from sweep.worker_name import worker_name
+    from sweep.worker.name import worker_name
 
     database = open_storage(url)
     made, resumed = create_or_resume(database, file)
@@ -227,7 +227,7 @@ def launch(
     from sweep.launch.launch import describe, launcher_for, order_of, refuse_sqlite, start
     from sweep.launch.launcher import Resources
     from sweep.local import prepare_here
-    from sweep.storage import masked, open_storage
+    from sweep.storage.database import masked, open_storage
     from sweep.study import create_or_resume
     from sweep.study_file import find_study_file, load_study_file
 
@@ -517,7 +517,7 @@ def calibration(
     """Show estimates beside what synthesis said, how well one predicts the other, and what is corrected."""
     from sweep.calibration.report import report
     from sweep.calibration.tables import print_calibration
-    from sweep.storage import open_storage
+    from sweep.storage.database import open_storage
 
     if study is None:
         engine, target = open_storage(storage or home.default_storage(), create=False).engine, None
@@ -804,7 +804,7 @@ def qkeras_install(
 @storage_app.command("init")
 def storage_init(storage: StorageOption = None) -> None:
     """Make the tables of a new database; one that has them stays as it is."""
-    from sweep.storage import masked, open_storage
+    from sweep.storage.database import masked, open_storage
 
     url = storage or home.default_storage()
     open_storage(url).engine.dispose()
@@ -814,8 +814,8 @@ def storage_init(storage: StorageOption = None) -> None:
 @storage_app.command("upgrade")
 def storage_upgrade(storage: StorageOption = None) -> None:
     """Bring the tables of an older version up to date, with all that is in them."""
-    from sweep.storage import masked, open_storage
-    from sweep.storage_check import check
+    from sweep.storage.check import check
+    from sweep.storage.database import masked, open_storage
 
     url = storage or home.default_storage()
     before = check(url)
@@ -826,7 +826,7 @@ def storage_upgrade(storage: StorageOption = None) -> None:
 @storage_app.command("check")
 def storage_check(storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """Look at a database and change nothing; the exit code is 1 unless its tables are current."""
-    from sweep.storage_check import check
+    from sweep.storage.check import check
 
     found = check(storage or home.default_storage())
     if as_json:
@@ -849,7 +849,7 @@ def storage_serve(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5433,
 ) -> None:
     """Run a PostgreSQL from PyPI until Ctrl-C, and say how workers reach it."""
-    from sweep.embedded_postgresql import serve
+    from sweep.storage.embedded_postgresql import serve
 
     with serve(folder or home.server_folder(), host, port) as served:
         print(f"export PGPASSFILE={served.passfile}\nexport SWEEP_STORAGE={served.url}", flush=True)
@@ -878,7 +878,7 @@ def _open_study(name: str, storage: str | None, *, with_file: bool = False, writ
 
     Without `write`, the database keeps the file that it has.
     """
-    from sweep.storage import open_storage
+    from sweep.storage.database import open_storage
     from sweep.study import load, resume
     from sweep.study_file import load_study_file
 

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 from objectives.errors import CicadaError
 from sweep import home, qkeras_environment
-from sweep.storage import masked, open_storage
+from sweep.storage.database import masked, open_storage
 
 #: Tools that later stages use, and what is missing without them.
 TOOLS = {

@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial
 
 from sweep import home, records
 from sweep.calibration.correction import Correction, correction_for, raw_cost
+from sweep.storage.trial_rows import Excerpt
 from sweep.study import Study
-from sweep.trial_rows import Excerpt
 
 if TYPE_CHECKING:  # it knows alkaid and the data, which take long to import
     from sweep.references import Reference

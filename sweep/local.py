@@ -12,11 +12,11 @@ from sweep.display import Display
 from sweep.errors import StudyError
 from sweep.messages import Message, Noticed, RunEnded, WorkerEnded
 from sweep.processes import Child, start_preparation, start_worker
-from sweep.slots import Slots
 from sweep.start import start_network
+from sweep.storage.slots import Slots
 from sweep.study import Study
 from sweep.study_file import StudyFile
-from sweep.worker_name import is_dead, worker_name
+from sweep.worker.name import is_dead, worker_name
 
 #: A worker that dies without a word is replaced; this many times in all.
 MAX_REPLACEMENTS = 3

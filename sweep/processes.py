@@ -21,9 +21,9 @@ from pathlib import Path
 from objectives.errors import CicadaError
 from sweep import home, qkeras_environment
 from sweep.messages import Message, Noticed, Tell, WorkerEnded, Working
-from sweep.patience import leaving
+from sweep.storage.patience import leaving
 from sweep.study_file import StudyFile
-from sweep.worker_name import worker_name
+from sweep.worker.name import worker_name
 
 SPAWN = get_context("spawn")
 #: Seconds between two looks of a worker at whether its parent is alive.
@@ -157,7 +157,7 @@ def _work(threads: int, tell: Tell, url: str, study: str, succeeds: str | None) 
     for name in NOT_FOR_WORKERS:
         sys.modules[name] = None  # type: ignore[assignment]  # "not found", to whoever imports it
     from sweep.annotating import Annotating
-    from sweep.storage import open_storage
+    from sweep.storage.database import open_storage
     from sweep.study import load
     from sweep.worker.worker import Options, Worker
 

@@ -3,10 +3,10 @@
 from objectives.recipe import Recipe
 from objectives.students.network import QuantizedNetwork
 from objectives.training.trajectory import run_trajectory
-from sweep.continuation import parent_state
 from sweep.errors import StudyError
+from sweep.search.continuation import parent_state
 from sweep.study import Study
-from sweep.training_ground import TrainingGround
+from sweep.worker.training_ground import TrainingGround
 
 
 def retrain(study: Study, number: int, ground: TrainingGround) -> QuantizedNetwork:

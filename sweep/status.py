@@ -7,11 +7,11 @@ from optuna.trial import TrialState
 
 from sweep.front import front_of
 from sweep.launch.launch import summary
-from sweep.register import workers_of
-from sweep.slots import Slots
+from sweep.storage.register import workers_of
+from sweep.storage.slots import Slots
 from sweep.study import Study
 from sweep.synthesis.jobs import Jobs
-from sweep.worker_name import worker_name
+from sweep.worker.name import worker_name
 
 
 def status_of(study: Study) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweep import home
 from sweep.errors import StudyError
-from sweep.storage import StudyStorage
+from sweep.storage.database import StudyStorage
+from sweep.storage.trial_rows import Excerpt
 from sweep.study_file import StudyFile
-from sweep.trial_rows import Excerpt
 
 #: User attribute of the Optuna study that holds the study file.
 STUDY_FILE = "sweep:study_file"

@@ -30,7 +30,7 @@ from objectives.students.architecture import Architecture
 from objectives.teacher_config import TeacherConfig
 from objectives.training.config import Training
 from sweep.errors import SearchSpaceError, StudyFileError
-from sweep.search_space import Searchable, SearchableRecipe, SearchSpace, explain, searchable, show
+from sweep.search.space import Searchable, SearchableRecipe, SearchSpace, explain, searchable, show
 from sweep.synthesis.target import Stage, Strategy, Target, ToolName
 
 MAX_BYTES = 1_000_000

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.errors import StudyFileError
-from sweep.search_space import show
+from sweep.search.space import show
 from sweep.study_file import (
     SEEDS,
     VARIANTS,

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial
 
-from sweep.schema import ATTEMPTS
-from sweep.storage import READS
+from sweep.storage.database import READS
+from sweep.storage.schema import ATTEMPTS
 from sweep.study import Study
 
 

@@ -22,8 +22,8 @@ from optuna_dashboard._note import note_str_key_prefix, note_ver_key
 
 from sweep.errors import StudyError
 from sweep.export.remembered import all_exports
-from sweep.schema import CANDIDATES, JOBS
-from sweep.storage import READS
+from sweep.storage.database import READS
+from sweep.storage.schema import CANDIDATES, JOBS
 from sweep.study import ARTIFACTS, STUDY_FILE, Study, load
 from sweep.synthesis.jobs import DONE
 

@@ -17,7 +17,7 @@ from dashboards.optuna_view.notes import by_interest, study_attributes, trial_at
 from dashboards.optuna_view.storage import DASHBOARD, generated, note_of
 from sweep.errors import StudyError
 from sweep.front import Front, front_of
-from sweep.patience import waited_out
+from sweep.storage.patience import waited_out
 from sweep.study import Study
 
 #: Trials whose notes are stored: those of the front and the newest. A plain Optuna dashboard goes through

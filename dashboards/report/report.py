@@ -30,7 +30,7 @@ from sweep.references import Reference
 from sweep.status import status_of
 from sweep.synthesis.jobs import Jobs
 from sweep.text_file import write_text
-from sweep.worker_name import worker_name
+from sweep.worker.name import worker_name
 
 #: Chosen students that are shown with their curves and bitwidths; each takes seconds and 100 kB.
 MOST_SHOWN = 8

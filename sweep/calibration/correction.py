@@ -16,8 +16,8 @@ from objectives.errors import ConfigError
 from sweep.calibration.features import Estimate, Quantity
 from sweep.calibration.model import Calibration, Design, Prediction, fit, leave_one_out
 from sweep.calibration.published import PUBLISHED
-from sweep.patience import waited_out
-from sweep.schema import JOBS
+from sweep.storage.patience import waited_out
+from sweep.storage.schema import JOBS
 from sweep.synthesis.jobs import DONE, job_of
 from sweep.synthesis.result import Outcome
 from sweep.synthesis.target import Implementation, Strategy, Target

@@ -10,15 +10,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from sweep import home, lease
+from sweep import home
 from sweep.errors import LaunchError
 from sweep.launch.htcondor import HtcondorLauncher
 from sweep.launch.launcher import Launcher, Order, Resources
 from sweep.launch.local import LocalLauncher
-from sweep.patience import waited_out
-from sweep.register import ask_to_stop
-from sweep.schema import LAUNCHES
-from sweep.storage import READS, masked
+from sweep.storage import lease
+from sweep.storage.database import READS, masked
+from sweep.storage.patience import waited_out
+from sweep.storage.register import ask_to_stop
+from sweep.storage.schema import LAUNCHES
 from sweep.study import Study
 
 ENGINES = ("local", "slurm", "htcondor")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from sweep.launch.launcher import Launcher, Order
-from sweep.worker_name import host_of, is_dead, pid_of, worker_name
+from sweep.worker.name import host_of, is_dead, pid_of, worker_name
 
 
 class LocalLauncher(Launcher):

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sweep.errors import StudyError
-from sweep.search_space import explain
+from sweep.search.space import explain
 from sweep.study import Study
 from sweep.study_file import Promotion, Synthesis
 

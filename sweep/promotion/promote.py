@@ -17,7 +17,7 @@ from sweep.promotion.remeasure import test_scores
 from sweep.study import Study
 from sweep.synthesis.jobs import Candidate, Job, Jobs
 from sweep.synthesis.tools import tool_for
-from sweep.worker_name import worker_name
+from sweep.worker.name import worker_name
 
 
 @dataclass(frozen=True)

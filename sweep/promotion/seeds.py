@@ -12,9 +12,9 @@ from objectives.measurement import Point, measure_point
 from objectives.progress import Progress
 from objectives.recipe import Recipe
 from objectives.training.trajectory import run_trajectory
-from sweep.continuation import parent_state
+from sweep.search.continuation import parent_state
 from sweep.study import Study
-from sweep.training_ground import TrainingGround
+from sweep.worker.training_ground import TrainingGround
 
 
 def seed_spreads(

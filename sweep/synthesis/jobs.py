@@ -16,13 +16,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from sweep import lease
-from sweep.patience import waited_out
-from sweep.schema import CANDIDATES, JOBS
+from sweep.storage import lease
+from sweep.storage.patience import waited_out
+from sweep.storage.schema import CANDIDATES, JOBS
 from sweep.synthesis import trial_results
 from sweep.synthesis.result import Outcome, Verdict
 from sweep.synthesis.target import Target
-from sweep.worker_name import is_dead
+from sweep.worker.name import is_dead
 
 #: Workers that may die over a job, and tool failures after which it is left alone.
 MAX_ATTEMPTS = 3

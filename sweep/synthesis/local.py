@@ -9,7 +9,7 @@ from sweep.synthesis.jobs import DONE, RUNNING, Job, Jobs
 from sweep.synthesis.result import Outcome
 from sweep.synthesis.tools import tool_for
 from sweep.synthesis.worker import JobEnded, SynthesisWorker
-from sweep.worker_name import worker_name
+from sweep.worker.name import worker_name
 
 #: Seconds between two looks at what is under way.
 LOOK = 0.5

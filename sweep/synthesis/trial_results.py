@@ -16,7 +16,7 @@ from optuna.storages._rdb.models import (
 )
 
 from sweep.artifacts.attributes import attribute
-from sweep.schema import CANDIDATES, JOBS
+from sweep.storage.schema import CANDIDATES, JOBS
 
 #: User attributes of a trial.
 SYNTHESIS = "synthesis"

@@ -15,6 +15,7 @@ from sweep import home
 from sweep.artifacts.stores import FolderStore, Store, open_place
 from sweep.artifacts.students import student_folder
 from sweep.errors import ArtifactError, SynthesisError
+from sweep.storage.trial_rows import Excerpt
 from sweep.study import Study
 from sweep.study_file import Synthesis
 from sweep.synthesis import keeping
@@ -23,7 +24,6 @@ from sweep.synthesis.process import Ending, Limits, clean, run_process
 from sweep.synthesis.result import Outcome, Verdict
 from sweep.synthesis.tool import Tool
 from sweep.synthesis.tools import tool_for
-from sweep.trial_rows import Excerpt
 
 #: Seconds between two looks for work that others may leave behind.
 POLL = 1.0

@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from objectives.config import content_digest
 from objectives.recipe import Recipe
-from sweep.continuation import Continuation, chance, choose_parent
-from sweep.history import STARTS_FROM, History, network_of
-from sweep.search_space import SearchSpace
+from sweep.search.continuation import Continuation, chance, choose_parent
+from sweep.search.history import STARTS_FROM, History, network_of
+from sweep.search.space import SearchSpace
 from sweep.start import START_DESIGN, start_network
 from sweep.study import Study, sampler_for, with_fixed
 from sweep.worker.runs import Runs

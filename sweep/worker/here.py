@@ -10,10 +10,10 @@ from sweep.annotating import Annotating
 from sweep.display import Display
 from sweep.messages import Noticed
 from sweep.processes import limit_threads, stop_on_signals
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
 from sweep.study import Study, load
+from sweep.worker.name import worker_name
 from sweep.worker.worker import Options, Worker
-from sweep.worker_name import worker_name
 
 
 def work_here(

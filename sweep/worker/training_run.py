@@ -22,14 +22,14 @@ from objectives.training.student_trainer import StudentTrainer
 from objectives.training.trajectory import Snapshot, Trajectory, run_trajectory, thin
 from sweep import home, records
 from sweep.calibration.correction import Correction, correction_for
-from sweep.continuation import compare_start, parent_state
-from sweep.history import History
 from sweep.messages import Noticed, Tell, Working
-from sweep.screening import worth_measuring
+from sweep.search.continuation import compare_start, parent_state
+from sweep.search.history import History
+from sweep.search.screening import worth_measuring
 from sweep.start import START_DESIGN
 from sweep.study import Study
-from sweep.training_ground import TrainingGround
 from sweep.worker.runs import Measured, Result, Watch
+from sweep.worker.training_ground import TrainingGround
 
 
 @dataclass(frozen=True)

@@ -15,21 +15,22 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from objectives.errors import CicadaError, TrainingError
-from sweep import records, trial_rows
+from sweep import records
 from sweep.annotating import Annotating
 from sweep.artifacts.attributes import attributes
 from sweep.artifacts.stores import check_place
 from sweep.errors import ArtifactError, StudyError
-from sweep.history import History
 from sweep.messages import Noticed, PointFound, RunEnded, Tell
-from sweep.patience import waited_out
-from sweep.register import Register
-from sweep.slots import FAILED, HANDED_BACK, Claim, ClaimLost, Slots
+from sweep.search.history import History
+from sweep.storage import trial_rows
+from sweep.storage.patience import waited_out
+from sweep.storage.register import Register
+from sweep.storage.slots import FAILED, HANDED_BACK, Claim, ClaimLost, Slots
 from sweep.study import Study
 from sweep.worker.drawing import Drawing
 from sweep.worker.keeping import NOTHING, Kept, RunLog, keep
+from sweep.worker.name import is_dead, worker_name
 from sweep.worker.runs import NO_LIMITS, HandBack, Limits, Measured, Result, Runs, Watch
-from sweep.worker_name import is_dead, worker_name
 
 #: Seconds between two looks for runs that others may leave behind.
 POLL = 2.0

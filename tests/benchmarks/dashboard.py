@@ -44,8 +44,9 @@ from dashboards.optuna_view.notes import Known, annotations
 from dashboards.optuna_view.storage import SHARE, StudyView
 from dashboards.optuna_view.stored import store
 from dashboards.server import listen
-from sweep import home, trial_rows
-from sweep.storage import open_storage
+from sweep import home
+from sweep.storage import trial_rows
+from sweep.storage.database import open_storage
 from sweep.study import create_or_resume, load
 from sweep.study_file import find_study_file, load_study_file, parse_study
 from tests.dashboards.conftest import FILE

@@ -24,9 +24,9 @@ from objectives.schemes import hgq  # noqa: F401  # what saved students are made
 from sweep import home
 from sweep.front import front_of
 from sweep.reproduction import retrain
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
 from sweep.study import load
-from sweep.training_ground import TrainingGround
+from sweep.worker.training_ground import TrainingGround
 
 
 def main() -> None:

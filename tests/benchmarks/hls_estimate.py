@@ -12,7 +12,7 @@ import json
 import numpy as np
 
 from sweep import home
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
 from sweep.study import Study, load
 
 #: EBOPs, LUT and DSP of the published HGQ students by beta.

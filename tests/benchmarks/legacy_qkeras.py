@@ -32,7 +32,7 @@ from objectives.training.order import epoch_order
 from objectives.training.trajectory import run_trajectory
 from sweep import qkeras_environment
 from sweep.study_file import find_study_file, load_study_file
-from sweep.training_ground import TrainingGround
+from sweep.worker.training_ground import TrainingGround
 
 PLAIN = Path(__file__).with_name("plain_qkeras.py")
 

@@ -27,8 +27,8 @@ from typing import Any
 
 import simpy
 
-from sweep import register
-from sweep.lease import LEASE
+from sweep.storage import register
+from sweep.storage.lease import LEASE
 from tests.benchmarks.storage import HARVEST
 
 #: Share of workers' time outside training above which something counts as broken.

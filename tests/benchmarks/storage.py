@@ -33,9 +33,9 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from objectives.recipe import Recipe
-from sweep import lease, register, trial_rows
-from sweep.schema import SLOTS
-from sweep.storage import open_storage
+from sweep.storage import lease, register, trial_rows
+from sweep.storage.database import open_storage
+from sweep.storage.schema import SLOTS
 from sweep.study import Study, create_or_resume
 from sweep.testing import SimulatedRuns
 from sweep.worker.runs import Limits, Watch

@@ -23,7 +23,7 @@ from sqlalchemy.engine import make_url
 from sweep import home
 from sweep.front import front_of
 from sweep.promotion.choice import choose
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
 from sweep.study import Study, load
 from sweep.study_file import Promotion
 from sweep.synthesis.yosys import Yosys

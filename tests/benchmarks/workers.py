@@ -25,7 +25,7 @@ import yaml
 from objectives.data.dataset import load_dataset
 from objectives.teacher import load_teacher
 from sweep import home
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
 from sweep.study import Study, load
 from sweep.study_file import load_study_file
 from tests.benchmarks.search.running import Running

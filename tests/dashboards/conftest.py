@@ -18,7 +18,7 @@ from dashboards.optuna_view.storage import StudyView
 from dashboards.server import Server, listen
 from objectives.data.h5 import write_regions
 from sweep import home, records
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
 from sweep.study import Study, create_or_resume
 from sweep.study_file import parse_study
 

@@ -16,7 +16,7 @@ from sweep.errors import StudyError
 from sweep.export.remembered import remember
 from sweep.front import front_of
 from sweep.references import Reference
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
 from sweep.study import create_or_resume, load
 from sweep.study_file import parse_study
 from tests.dashboards.conftest import FILE, NASTY, SIGNAL, Example, chromium

@@ -23,11 +23,11 @@ from objectives.schemes import hgq  # noqa: F401  # the layers that saved studen
 from objectives.scores import score
 from sweep import home
 from sweep.front import front_of
-from sweep.history import STARTS_FROM
 from sweep.reproduction import retrain
-from sweep.storage import open_storage
+from sweep.search.history import STARTS_FROM
+from sweep.storage.database import open_storage
 from sweep.study import load
-from sweep.training_ground import TrainingGround
+from sweep.worker.training_ground import TrainingGround
 
 
 def compare(folder: Path, ground: TrainingGround) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from objectives.measurement import all_events, measure_point
 from objectives.students.network import Dense, Flatten, Quantize, QuantizedNetwork, Relu
 from sweep import home, records
 from sweep.cli import main
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
 from sweep.study import Study, create_or_resume
 from sweep.study_file import StudyFile, parse_study
 

@@ -21,8 +21,8 @@ from typing import Any
 import psutil
 
 from sweep import home
-from sweep.slots import Slots
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
+from sweep.storage.slots import Slots
 from sweep.study import Study, create_or_resume, load
 from sweep.study_file import StudyFile, parse_study
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from objectives.data.h5 import write_regions
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
 from sweep.study import create_or_resume
 from sweep.study_file import parse_study
 

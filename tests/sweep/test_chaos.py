@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from sweep.errors import StorageError
 from sweep.front import front_of
 from sweep.messages import Message, Noticed
-from sweep.slots import Slots
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
+from sweep.storage.slots import Slots
 from sweep.study import create_or_resume, load
 from sweep.testing import best_auc
 from sweep.worker.worker import Options, Worker

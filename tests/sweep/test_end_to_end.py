@@ -28,10 +28,10 @@ from optuna.trial import FrozenTrial, TrialState
 from objectives.data.h5 import write_regions
 from objectives.recipe import Recipe
 from sweep.front import front_of
-from sweep.history import STARTS_FROM
-from sweep.storage import open_storage
+from sweep.search.history import STARTS_FROM
+from sweep.storage.database import open_storage
 from sweep.study import Study, load
-from sweep.worker_name import is_dead
+from sweep.worker.name import is_dead
 
 STUDY = """
 study: tiny

@@ -15,9 +15,9 @@ import yaml
 from sweep.errors import LaunchError
 from sweep.launch.launch import ENGINES, describe, launcher_for, order_of, refuse_sqlite, start, stop, summary
 from sweep.launch.launcher import Launcher, Resources
-from sweep.register import workers_of
-from sweep.slots import Slots
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
+from sweep.storage.register import workers_of
+from sweep.storage.slots import Slots
 from sweep.study import Study, create_or_resume
 from tests.sweep import slurm_cluster
 from tests.sweep.fleet import FAULTS, audit, simulated

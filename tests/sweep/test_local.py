@@ -14,8 +14,8 @@ from rich.console import Console
 from sweep.display import Display
 from sweep.errors import StudyError
 from sweep.local import run_here
-from sweep.register import Register, ask_to_stop, workers_of
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
+from sweep.storage.register import Register, ask_to_stop, workers_of
 from sweep.study import create_or_resume, load
 from sweep.study_file import StudyFile
 from tests.sweep.fleet import simulated

@@ -17,12 +17,12 @@ from objectives.recipe import Recipe
 from objectives.students.network import QuantizedNetwork, Relu
 from objectives.students.network_file import read_network, write_network
 from sweep import home
-from sweep.continuation import parent_state
 from sweep.errors import StudyError, StudyFileError
 from sweep.messages import Message, Noticed
 from sweep.qkeras_environment import interpreter
+from sweep.search.continuation import parent_state
 from sweep.start import START_DESIGN, start_network
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
 from sweep.study import Study, create_or_resume
 from sweep.study_file import parse_study
 from sweep.worker.worker import Worker

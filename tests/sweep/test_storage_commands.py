@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from sweep.migrations.upgrade import VERSION_TABLE
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
+from sweep.storage.migrations.upgrade import VERSION_TABLE
 from sweep.study import Study
 
 

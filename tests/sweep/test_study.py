@@ -207,7 +207,7 @@ def test_a_study_of_another_version_is_refused(storage: RDBStorage, study: Study
 MAKER = """
 import sys, time
 from pathlib import Path
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
 from sweep.study import create_or_resume
 from sweep.study_file import load_study_file
 url, folder, number = sys.argv[1], Path(sys.argv[2]), sys.argv[3]

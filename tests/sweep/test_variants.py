@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from sweep.errors import StudyFileError
 from sweep.status import status_of
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
 from sweep.study import Study, create_or_resume
 from sweep.study_file import find_study_file, load_study_file
 from sweep.variants import groups_of, load_studies

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
 from sweep.study import load
 from sweep.study_file import read_yaml
 from tests.benchmarks.search.kept import Reading, read_readings

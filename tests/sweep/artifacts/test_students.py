@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep import home, trial_rows
+from sweep import home
 from sweep.artifacts import stores
 from sweep.artifacts.attributes import artifact_called, attributes
 from sweep.artifacts.stores import KeptArtifacts, get, put
@@ -19,7 +19,8 @@ from sweep.artifacts.students import LOG, STUDENT, archive, student_folder
 from sweep.comparison.contender import Axes, front_students
 from sweep.errors import ArtifactError
 from sweep.messages import Noticed
-from sweep.storage import open_storage
+from sweep.storage import trial_rows
+from sweep.storage.database import open_storage
 from sweep.study import Study, create_or_resume, load
 from sweep.synthesis.jobs import Jobs
 from sweep.synthesis.worker import SynthesisWorker

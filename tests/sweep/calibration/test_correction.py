@@ -18,12 +18,12 @@ from optuna.trial import FrozenTrial, create_trial
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from objectives.costs.cost import Cost
-from sweep import trial_rows
 from sweep.calibration.correction import Correction, Kind, correction_for, corrections, raw_cost
 from sweep.calibration.published import PUBLISHED
 from sweep.calibration.report import report
 from sweep.front import front_of
-from sweep.storage import open_storage
+from sweep.storage import trial_rows
+from sweep.storage.database import open_storage
 from sweep.study import Study, create_or_resume
 from sweep.study_file import StudyFile, parse_study
 from sweep.synthesis.jobs import Candidate, Jobs

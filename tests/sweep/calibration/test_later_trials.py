@@ -9,7 +9,7 @@ from objectives.measurement import Point
 from objectives.scores import Scores
 from sweep import records
 from sweep.calibration.correction import correction_for
-from sweep.history import History
+from sweep.search.history import History
 from sweep.study import Study, create_or_resume
 from sweep.synthesis.jobs import Candidate, Jobs
 from sweep.synthesis.result import Outcome, StageResult, Verdict

@@ -10,8 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-from sweep import lease
-from sweep.storage import open_storage
+from sweep.storage import lease
+from sweep.storage.database import open_storage
 from sweep.study import load
 from sweep.synthesis.jobs import Jobs
 from sweep.synthesis.process import Ending
@@ -19,7 +19,7 @@ from sweep.synthesis.result import Outcome, StageResult, Verdict
 from sweep.synthesis.target import Target
 from sweep.synthesis.tool import Command, Tool
 from sweep.synthesis.worker import SynthesisWorker
-from sweep.worker_name import worker_name
+from sweep.worker.name import worker_name
 
 #: Far longer than the test: nobody gets anything because a lease has run out.
 LEASE = 3600.0

@@ -23,15 +23,15 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from sweep.artifacts.stores import FolderStore
-from sweep.lease import LEASE
-from sweep.schema import CANDIDATES, JOBS
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
+from sweep.storage.lease import LEASE
+from sweep.storage.schema import CANDIDATES, JOBS
 from sweep.synthesis import jobs as queue
 from sweep.synthesis import keeping, trial_results
 from sweep.synthesis.jobs import DONE, MAX_ATTEMPTS, RUNNING, WAITING, Candidate, Job, Jobs
 from sweep.synthesis.result import Outcome, StageResult, Verdict
 from sweep.synthesis.target import Target
-from sweep.worker_name import worker_name
+from sweep.worker.name import worker_name
 
 VIVADO, ROUTED, YOSYS = Target(tool="vivado"), Target(tool="vivado", stage="routed"), Target()
 ESTIMATE = {"lut": 1000.0, "source": "estimated"}
@@ -51,7 +51,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Stands still until it is told to go on."""
     clock = Clock()
-    monkeypatch.setattr("sweep.lease.now", lambda connection: clock.now)
+    monkeypatch.setattr("sweep.storage.lease.now", lambda connection: clock.now)
     return clock
 
 

@@ -17,7 +17,7 @@ from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
 from optuna.trial import create_trial
 
 from sweep import home
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
 from sweep.study import create_or_resume
 from sweep.study_file import StudyFile
 from sweep.synthesis.jobs import DONE, Candidate, Jobs

@@ -22,9 +22,10 @@ from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
 from optuna.storages import RDBStorage
 from optuna.trial import create_trial
 
-from sweep import home, lease
+from sweep import home
 from sweep.artifacts.stores import FolderStore
-from sweep.schema import JOBS
+from sweep.storage import lease
+from sweep.storage.schema import JOBS
 from sweep.study import Study, create_or_resume
 from sweep.study_file import StudyFile
 from sweep.synthesis import jobs as queue
@@ -36,7 +37,7 @@ from sweep.synthesis.result import Outcome, Verdict
 from sweep.synthesis.tool import Command
 from sweep.synthesis.vivado import Vivado
 from sweep.synthesis.worker import JobEnded, SynthesisWorker
-from sweep.worker_name import worker_name
+from sweep.worker.name import worker_name
 from tests.sweep.synthesis import stand_in_vivado as figures
 
 Processes = Callable[[], list[psutil.Process]]
@@ -402,11 +403,11 @@ def test_a_run_that_a_person_has_ended_is_not_begun_again(
 
 WORKER = """
 import sys
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
 from sweep.study import load
 from sweep.synthesis.jobs import Jobs
 from sweep.synthesis.worker import SynthesisWorker
-from sweep.worker_name import worker_name
+from sweep.worker.name import worker_name
 study = load(open_storage(sys.argv[1]), sys.argv[2])
 SynthesisWorker(study, Jobs(study.storage.engine, worker_name())).work()
 """

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from objectives.recipe import Recipe
 from objectives.students.architecture import Architecture
 from sweep import records
-from sweep.screening import Known
+from sweep.search.screening import Known
 from sweep.study import Study
 from sweep.study_file import direction_of
 

@@ -7,13 +7,13 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from sweep import lease
 from sweep.errors import StorageError
-from sweep.migrations.upgrade import revisions
-from sweep.patience import reason
-from sweep.schema import SLOTS
-from sweep.storage import existing_file, masked
-from sweep.trial_rows import STUDIES, TRIALS
+from sweep.storage import lease
+from sweep.storage.database import existing_file, masked
+from sweep.storage.migrations.upgrade import revisions
+from sweep.storage.patience import reason
+from sweep.storage.schema import SLOTS
+from sweep.storage.trial_rows import STUDIES, TRIALS
 
 #: Round trips that are timed.
 ROUND_TRIPS = 20

@@ -8,12 +8,12 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from sweep.errors import StorageError
-from sweep.schema import VERSION_TABLE
+from sweep.storage.schema import VERSION_TABLE
 
 
 def _config(connection: sa.Connection) -> Config:
     config = Config()
-    config.set_main_option("script_location", "sweep:migrations")
+    config.set_main_option("script_location", "sweep.storage:migrations")
     config.attributes["connection"] = connection
     return config
 

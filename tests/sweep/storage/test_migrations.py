@@ -17,10 +17,10 @@ from alembic.script import ScriptDirectory
 from optuna.storages import RDBStorage
 
 from sweep.errors import StorageError
-from sweep.migrations import upgrade as upgrading
-from sweep.schema import OPTUNA_VERSION, SLOTS, TABLES, VERSION, VERSION_TABLE
-from sweep.slots import Slots
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
+from sweep.storage.migrations import upgrade as upgrading
+from sweep.storage.schema import OPTUNA_VERSION, SLOTS, TABLES, VERSION, VERSION_TABLE
+from sweep.storage.slots import Slots
 
 OURS = {
     "sweep_slots",
@@ -95,7 +95,7 @@ def versions(engine: sa.Engine) -> dict[str, list[str]]:
 
 
 def differences(engine: sa.Engine) -> list[Any]:
-    """Return what Alembic would change to make the database what `sweep.schema` says."""
+    """Return what Alembic would change to make the database what `sweep.storage.schema` says."""
     options = {
         "version_table": VERSION_TABLE,
         "compare_type": True,
@@ -283,7 +283,7 @@ OPENERS = 6
 #: Forks after its imports, which take seconds, and lets all go in the same moment.
 OPENER = """
 import os, sys
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
 url, number = sys.argv[1], int(sys.argv[2])
 gate, opened = os.pipe()
 children = []

@@ -11,8 +11,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from objectives.recipe import Recipe
 from objectives.training.trajectory import Snapshot
-from sweep.history import History
-from sweep.screening import EBOPS_MARGIN, Known, worth_measuring
+from sweep.search.history import History
+from sweep.search.screening import EBOPS_MARGIN, Known, worth_measuring
 from sweep.study import Study, create_or_resume
 from sweep.study_file import StudyFile
 

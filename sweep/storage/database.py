@@ -3,7 +3,7 @@
 SQLite holds for the processes of one machine: write-ahead log, a long busy timeout, and a write
 lock taken at the start of each transaction that may write, since one that reads first and writes later
 can meet a writer in between. PostgreSQL is the database of many machines: what is lost with a
-connection is done again (`sweep.patience`).
+connection is done again (`sweep.storage.patience`).
 """
 
 import sqlite3
@@ -22,11 +22,11 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from sweep import trial_rows
 from sweep.errors import StorageError
-from sweep.patience import reason, retried, waited_out
-from sweep.schema import is_current
-from sweep.trial_rows import Excerpt
+from sweep.storage import trial_rows
+from sweep.storage.patience import reason, retried, waited_out
+from sweep.storage.schema import is_current
+from sweep.storage.trial_rows import Excerpt
 
 #: Seconds that a process waits for another's write.
 BUSY_TIMEOUT = 100
@@ -179,7 +179,7 @@ def _opened(url: str, **arguments: Any) -> StudyStorage:
 
 
 def _upgraded(url: str, arguments: dict[str, Any]) -> StudyStorage:
-    from sweep.migrations.upgrade import upgrade  # Alembic, for those who need it
+    from sweep.storage.migrations.upgrade import upgrade  # Alembic, for those who need it
 
     with _one_at_a_time(url):
         storage = StudyStorage(url, engine_kwargs=arguments)

@@ -14,7 +14,7 @@ from sweep import home
 from sweep.messages import Message, Working
 from sweep.processes import _prepare
 from sweep.study_file import StudyFile, parse_study
-from sweep.training_ground import TrainingGround
+from sweep.worker.training_ground import TrainingGround
 
 
 def study(folder: Path, deposits: int) -> StudyFile:
@@ -89,7 +89,7 @@ def test_what_is_prepared_is_known_without_reading_it(tmp_path: Path, sweep_home
 def test_a_process_compiles_so_many_graphs_and_no_more(
     tmp_path: Path, sweep_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweep.training_ground.COMPILED_AT_MOST", 2)
+    monkeypatch.setattr("sweep.worker.training_ground.COMPILED_AT_MOST", 2)
     file = study(tmp_path, 60)
     prepare(file)
     ground = TrainingGround(file)

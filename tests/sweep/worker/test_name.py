@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sweep.slots import SLOTS
-from sweep.worker_name import is_dead, worker_name
+from sweep.storage.slots import SLOTS
+from sweep.worker.name import is_dead, worker_name
 
 
 @pytest.fixture

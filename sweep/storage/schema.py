@@ -1,6 +1,6 @@
 """The tables that stand beside Optuna's in a study's database.
 
-`sweep.migrations` makes them and brings older ones up to date; `tests/sweep/test_migrations.py`
+`sweep.storage.migrations` makes them and brings older ones up to date; `tests/sweep/test_migrations.py`
 checks that both say the same.
 """
 
@@ -29,7 +29,7 @@ def _versions(connection: sa.Connection, table: str) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-#: Training runs of a study's budget, each held by a lease (`sweep.slots`).
+#: Training runs of a study's budget, each held by a lease (`sweep.storage.slots`).
 SLOTS = sa.Table(
     "sweep_slots",
     TABLES,
@@ -48,7 +48,7 @@ SLOTS = sa.Table(
     sa.Index("sweep_slots_open", "study_id", "done"),
 )
 
-#: Who tried a run, when, and how that ended: the history of retries (`sweep.slots`).
+#: Who tried a run, when, and how that ended: the history of retries (`sweep.storage.slots`).
 ATTEMPTS = sa.Table(
     "sweep_attempts",
     TABLES,
@@ -62,7 +62,7 @@ ATTEMPTS = sa.Table(
     sa.Column("evidence", sa.Text, nullable=False),
 )
 
-#: Workers of a study, and when each was last heard of (`sweep.register`).
+#: Workers of a study, and when each was last heard of (`sweep.storage.register`).
 WORKERS = sa.Table(
     "sweep_workers",
     TABLES,

@@ -1,8 +1,8 @@
-"""What Alembic runs: our migrations, on the connection that `sweep.storage` hands over."""
+"""What Alembic runs: our migrations, on the connection that `sweep.storage.database` hands over."""
 
 from alembic import context
 
-from sweep.schema import TABLES, VERSION_TABLE
+from sweep.storage.schema import TABLES, VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from sweep import lease, trial_rows
-from sweep.patience import waited_out
-from sweep.schema import ATTEMPTS, SLOTS
-from sweep.storage import READS
+from sweep.storage import lease, trial_rows
+from sweep.storage.database import READS
+from sweep.storage.patience import waited_out
+from sweep.storage.schema import ATTEMPTS, SLOTS
 
 T = TypeVar("T")
 

@@ -19,7 +19,9 @@ from objectives.recipe import Recipe
 from objectives.training import schedule
 from objectives.training.trainer import Trainer
 from sweep import home
-from sweep.continuation import (
+from sweep.errors import StudyError
+from sweep.messages import Message, Noticed
+from sweep.search.continuation import (
     DRAWN,
     FIRST_BETA,
     LAST_BETA,
@@ -30,10 +32,8 @@ from sweep.continuation import (
     choose_parent,
     parent_state,
 )
-from sweep.errors import StudyError
-from sweep.history import STARTS_FROM, History, network_of
-from sweep.messages import Message, Noticed
-from sweep.search_space import SearchSpace
+from sweep.search.history import STARTS_FROM, History, network_of
+from sweep.search.space import SearchSpace
 from sweep.study import Study, create_or_resume
 from sweep.study_file import StudyFile
 from sweep.worker.worker import Worker

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from optuna.storages import RDBStorage
 
-from sweep.slots import MAX_LOSSES, SLOTS, Claim, ClaimLost, Slots
-from sweep.storage import open_storage
-from sweep.worker_name import worker_name
+from sweep.storage.database import open_storage
+from sweep.storage.slots import MAX_LOSSES, SLOTS, Claim, ClaimLost, Slots
+from sweep.worker.name import worker_name
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ def test_only_what_the_dead_held_is_released(engine: sa.Engine) -> None:
 def test_a_held_claim_outlives_its_first_lease_and_not_its_holder(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweep.lease.LEASE", 0.8)
+    monkeypatch.setattr("sweep.storage.lease.LEASE", 0.8)
     holder, other = Slots(engine, 1, "holder"), Slots(engine, 1, "other")
     claim = holder.claim(1)
     assert claim is not None

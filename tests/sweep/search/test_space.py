@@ -15,7 +15,7 @@ from objectives.config import Config
 from objectives.recipe import Recipe
 from objectives.students.architecture import Architecture
 from sweep.errors import SearchSpaceError
-from sweep.search_space import MATTERS_ONLY_IF, SearchableRecipe, SearchSpace, searchable
+from sweep.search.space import MATTERS_ONLY_IF, SearchableRecipe, SearchSpace, searchable
 from sweep.study_file import StudyFile
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -6,10 +6,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from sweep import lease
-from sweep.patience import waited_out
-from sweep.schema import WORKERS
-from sweep.storage import READS
+from sweep.storage import lease
+from sweep.storage.database import READS
+from sweep.storage.patience import waited_out
+from sweep.storage.schema import WORKERS
 
 #: Seconds between two signs of life.
 EVERY = 10.0

@@ -10,9 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from sweep.slots import Claim, Slots
-from sweep.storage import open_storage
-from sweep.worker_name import worker_name
+from sweep.storage.database import open_storage
+from sweep.storage.slots import Claim, Slots
+from sweep.worker.name import worker_name
 
 
 def main(url: str, log: Path, budget: int) -> None:

@@ -14,8 +14,8 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 
 from sweep.errors import StorageError
-from sweep.slots import SLOTS, Slots
-from sweep.storage import BUSY_TIMEOUT, masked, open_storage
+from sweep.storage.database import BUSY_TIMEOUT, masked, open_storage
+from sweep.storage.slots import SLOTS, Slots
 
 SECRET = "sesame"
 
@@ -192,7 +192,7 @@ WRITER = """
 import sys, time
 from pathlib import Path
 import optuna
-from sweep.storage import open_storage
+from sweep.storage.database import open_storage
 url, folder, number = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 optuna.create_study  # imported before the start signal
 (folder / f"ready-{number}").touch()

@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial
 from objectives.recipe import Recipe
 from sweep.artifacts.students import student_folder
 from sweep.errors import StudyError
-from sweep.history import STARTS_FROM, History
-from sweep.search_space import SearchSpace
+from sweep.search.history import STARTS_FROM, History
+from sweep.search.space import SearchSpace
 from sweep.start import START_DESIGN, start_network
 from sweep.study import Study
 
