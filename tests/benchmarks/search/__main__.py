@@ -4,7 +4,8 @@
 
 What is compared is the hypervolume of the front that validation chooses, measured on test events,
 against core-seconds. Anchors are what people do today; random_search and this_project are
-`sweep run` with a random sampler and with the one that it ships with. Finished searches are kept in
+`sweep run` with a random sampler and with the one that it ships with; variations.yaml has what can be
+taken from it, to see what each part brings. Finished searches are kept in
 RESULTS/METHOD-SEED and not run again: stop it whenever you like, the same command goes on. More
 --core-seconds let plain_optuna, random_search and this_project go on where they were; fewer cut all
 of them short.
@@ -29,7 +30,7 @@ from objectives.errors import CicadaError
 from sweep.display import Display
 from sweep.home import home
 from tests.benchmarks.search.figure import search_figure
-from tests.benchmarks.search.kept import METHODS, SearchError, jobs
+from tests.benchmarks.search.kept import METHODS, VARIATIONS, SearchError, jobs
 from tests.benchmarks.search.report import read_outcomes, report
 from tests.benchmarks.search.searches import Searches
 from tests.benchmarks.search.tables import tables
@@ -84,10 +85,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--methods",
         nargs="+",
-        choices=METHODS,
+        choices=(*METHODS, *VARIATIONS),
         default=METHODS,
         metavar="METHOD",
-        help=f"of {', '.join(METHODS)}; default: all",
+        help=f"of {', '.join(METHODS)}, which is the default, and of variations: {', '.join(VARIATIONS)}",
     )
     parser.add_argument("--seeds", type=_positive(int), default=3, help="searches by each method")
     parser.add_argument("--core-seconds", type=_positive(float), default=3600.0, help="budget of each search")

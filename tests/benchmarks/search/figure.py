@@ -1,5 +1,6 @@
 """The benchmark as a figure: what each method was worth over time, and the fronts that it ended with."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -27,7 +28,10 @@ LOOKS = {
     "random_search": Look("this project, random", "#009E73", "longdash", "cross"),
     "this_project": Look("this project", "#0072B2", "solid", "circle"),
 }
-
+#: What variations of this project look like.
+OTHER_LOOKS = [
+    Look("", color, dash, "x") for dash in ("solid", "dot") for color in ("#56B4E9", "#7F7F7F", "#000000")
+]
 
 SECONDS = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 LUTS = (100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
@@ -37,8 +41,9 @@ def search_figure(outcomes: Outcomes, core_seconds: float) -> go.Figure:
     """Return hypervolume against core-seconds, and the test fronts that searches ended with."""
     titles = ("median and range of seeds", "test front of the median seed")
     figure = make_subplots(cols=2, horizontal_spacing=0.12, subplot_titles=titles)
+    others = itertools.cycle(OTHER_LOOKS)
     for method, of in outcomes.items():
-        look = LOOKS[method]
+        look = LOOKS.get(method) or next(others)._replace(label=method.replace("_", " "))
         bands = band([outcome.steps for outcome in of.values()])
         if not bands:
             continue

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.errors import CicadaError
+from sweep.study_file import read_yaml
 from tests.benchmarks.search.measured import Candidate, Measured
 
 #: Ways of searching that end by themselves, and those that are told how long they may take.
@@ -20,6 +21,9 @@ OF_FIXED_LENGTH = ("recipe_of_2025", "hgq_ramp")
 ANCHORS = (*OF_FIXED_LENGTH, "plain_optuna")
 STUDIES = ("random_search", "this_project")
 METHODS = (*ANCHORS, *STUDIES)
+#: this_project, changed in one thing each.
+VARIATIONS_FILE = Path(__file__).with_name("variations.yaml")
+VARIATIONS = tuple(read_yaml(VARIATIONS_FILE.read_bytes(), VARIATIONS_FILE.name))
 
 
 class SearchError(CicadaError, RuntimeError):

@@ -9,7 +9,7 @@ import yaml
 from sweep.storage.database import open_storage
 from sweep.study import load
 from sweep.study_file import read_yaml
-from tests.benchmarks.search.kept import Reading, read_readings
+from tests.benchmarks.search.kept import VARIATIONS, VARIATIONS_FILE, Reading, read_readings
 from tests.benchmarks.search.measured import STUDY_FILE, Measured
 from tests.benchmarks.search.running import Running
 
@@ -19,8 +19,10 @@ RANDOM = {"sampler": {"name": "random"}, "continuation": {"share": 0.0}}
 
 
 def study_of(method: str) -> dict[str, Any]:
-    """Return the content of the study file of method `this_project` or `random_search`."""
+    """Return the content of the study file of `this_project`, `random_search` or a variation."""
     content = _merged(_read(STUDY_FILE), _read(THIS_PROJECT))
+    if method in VARIATIONS:
+        return _merged(content, _read(VARIATIONS_FILE)[method])
     return content if method == "this_project" else content | RANDOM
 
 
@@ -33,8 +35,10 @@ def _merged(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     result = dict(content)
     for key, value in changes.items():
         mine = result.get(key)
-        both = isinstance(mine, dict) and isinstance(value, dict)
-        result[key] = _merged(mine, value) if both else value
+        if isinstance(mine, dict) and isinstance(value, dict):
+            result[key] = _merged(mine, value)
+        else:
+            result[key] = value
     return result
 
 

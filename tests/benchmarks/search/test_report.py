@@ -15,6 +15,7 @@ from tests.benchmarks.search.__main__ import main
 from tests.benchmarks.search.figure import search_figure
 from tests.benchmarks.search.kept import (
     METHODS,
+    VARIATIONS,
     Job,
     Search,
     Spent,
@@ -246,3 +247,14 @@ def test_wrong_options_are_refused(
         main()
     assert refused.value.code == 2
     assert wrong[0] in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_variations_are_reported_and_drawn_like_methods(keep: Keep, tmp_path: Path) -> None:
+    keep("this_project", 1, (1, 0.9, 1000), budget=BUDGET)
+    for name in VARIATIONS:
+        keep(name, 1, (1, 0.85, 1000), budget=BUDGET)
+    outcomes = read_outcomes(jobs(tmp_path, ["this_project", *VARIATIONS], 1), BUDGET)
+    assert list(report(outcomes, BUDGET)["summary"]["against"]) == list(VARIATIONS)
+    lines = [trace for trace in search_figure(outcomes, BUDGET).data if trace.showlegend is not False]
+    assert [trace.name for trace in lines] == ["this project", *(n.replace("_", " ") for n in VARIATIONS)]
+    assert len({(trace.line.color, trace.line.dash) for trace in lines}) == 1 + len(VARIATIONS)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sweep.study_file import StudyFile, load_study_file, parse_study
+from sweep.study_file import StudyFile, load_study_file, parse_study, read_yaml
+from tests.benchmarks.search.kept import VARIATIONS, VARIATIONS_FILE
 from tests.benchmarks.search.measured import STUDY_FILE
 from tests.benchmarks.search.study import study_of
 
@@ -27,3 +28,10 @@ def test_random_search_has_our_training_and_neither_learns_nor_continues() -> No
     assert (random.sampler.name, random.sampler.first, random.continuation.share) == ("random", (), 0)
     changed = {"sampler", "continuation"}
     assert ours.model_dump(exclude=changed) == random.model_dump(exclude=changed)
+
+
+@pytest.mark.parametrize("method", VARIATIONS)
+def test_a_variation_differs_from_this_project_in_one_section(method: str) -> None:
+    ours, varied = file_of("this_project").model_dump(), file_of(method).model_dump()
+    (section,) = read_yaml(VARIATIONS_FILE.read_bytes(), "variations.yaml")[method]
+    assert [key for key in ours if ours[key] != varied[key]] == [section]
