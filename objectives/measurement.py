@@ -1,5 +1,6 @@
 """From a trained student to a point: scores on validation and test, cost, and proof that both are its own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from objectives.costs.cost import Cost
 from objectives.costs.hls import estimate_hls
 from objectives.data.dataset import Part
 from objectives.errors import CostError
-from objectives.scores import WORKING_POINT_KHZ, Scores, score
+from objectives.scores import WORKING_POINT_KHZ, Scores, score, supported_rate
 from objectives.students.network import QuantizedNetwork
 
 #: Resamplings behind the intervals of test scores.
@@ -48,8 +49,11 @@ def measure_point(
     test: Part,
     *,
     rate_khz: float = WORKING_POINT_KHZ,
+    other_rates_khz: Sequence[float] = (),
 ) -> Point:
     """Score and cost a student by its compiled adder graph: what is measured is what is built.
+
+    Efficiencies are those at `rate_khz`, at the others, and at the lowest rate that the test part knows.
 
     `keras_outputs` are the scores that Keras gave the validation events. Raises CostError if a
     single bit differs, for then the hardware is not the student that was trained.
@@ -72,14 +76,24 @@ def measure_point(
         hls_lut=hls.lut,
         hls_dsp=hls.dsp,
     )
+    known = supported_rate(len(test.zero_bias), rate_khz)
+    others = sorted({known, *other_rates_khz} - {rate_khz})
     return Point(
-        validation=score_part(validation, outputs, rate_khz),
-        test=score_part(test, graph.predict(all_events(test)), rate_khz, BOOTSTRAPS),
+        validation=score_part(validation, outputs, rate_khz, others),
+        test=score_part(test, graph.predict(all_events(test)), rate_khz, others, BOOTSTRAPS),
         cost=cost,
     )
 
 
-def score_part(part: Part, outputs: NDArray[Any], rate_khz: float, bootstraps: int = 0) -> Scores:
+def score_part(
+    part: Part,
+    outputs: NDArray[Any],
+    rate_khz: float,
+    other_rates_khz: Sequence[float] = (),
+    bootstraps: int = 0,
+) -> Scores:
     """Return the scores of a part whose `all_events` gave outputs (n,)."""
     zero_bias, signals = split_outputs(part, outputs)
-    return score(zero_bias, signals, rate_khz=rate_khz, bootstraps=bootstraps)
+    return score(
+        zero_bias, signals, rate_khz=rate_khz, other_rates_khz=other_rates_khz, bootstraps=bootstraps
+    )

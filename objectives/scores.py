@@ -34,18 +34,43 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class AtRate:
+    """Efficiency of each signal at a trigger rate.
+
+    Of the sample's zero-bias events `passing` lie at or above the threshold and `expected` may: a small
+    `expected` says that the efficiency rests on few events, `passing` far below it that scores tie.
+    """
+
+    rate_khz: float
+    expected: float
+    passing: int
+    efficiency: dict[str, float]
+
+    @property
+    def mean_efficiency(self) -> float:
+        return float(np.mean(list(self.efficiency.values())))
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "efficiency": self.efficiency,
+            "mean_efficiency": self.mean_efficiency,
+            "rate_khz": self.rate_khz,
+            "expected": self.expected,
+            "passing": self.passing,
+        }
+
+
+@dataclass(frozen=True)
 class Scores:
     """Scores of one student on one part of a dataset.
 
-    `efficiency` is each signal's at `rate_khz`; `passing` zero-bias events lie at or above that
-    threshold, so a small number there says that the efficiency rests on few events. `intervals`
-    holds bootstrap intervals by name (`mean_auc`, `worst_auc`, a signal) where they were asked for.
+    Efficiencies are those `at_rate`, and at other rates where they were asked for. `intervals` holds
+    bootstrap intervals by name (`mean_auc`, `worst_auc`, a signal) where they were asked for.
     """
 
     auc: dict[str, float]
-    efficiency: dict[str, float]
-    rate_khz: float
-    passing: int
+    at_rate: AtRate
+    at_other_rates: tuple[AtRate, ...] = ()
     intervals: dict[str, Interval] | None = None
 
     @property
@@ -56,20 +81,14 @@ class Scores:
     def worst_auc(self) -> float:
         return min(self.auc.values())
 
-    @property
-    def mean_efficiency(self) -> float:
-        return float(np.mean(list(self.efficiency.values())))
-
     def as_json(self) -> dict[str, Any]:
         """Return the form of the `sweep front --json` contract."""
         result: dict[str, Any] = {
             "mean_auc": self.mean_auc,
             "worst_auc": self.worst_auc,
             "auc": self.auc,
-            "efficiency": self.efficiency,
-            "mean_efficiency": self.mean_efficiency,
-            "rate_khz": self.rate_khz,
-            "passing": self.passing,
+            **self.at_rate.as_json(),
+            "at_other_rates": [each.as_json() for each in self.at_other_rates],
         }
         if self.intervals is not None:
             result["intervals"] = {name: [x.low, x.high] for name, x in self.intervals.items()}
@@ -81,6 +100,7 @@ def score(
     signals: Mapping[str, Floats],
     *,
     rate_khz: float = WORKING_POINT_KHZ,
+    other_rates_khz: Sequence[float] = (),
     bootstraps: int = 0,
     seed: int = 0,
 ) -> Scores:
@@ -100,12 +120,14 @@ def score(
     _, counts = _counts([zero_bias, *signals.values()])
     background, *foregrounds = counts
     auc = {name: float(_auc(background, c)) for name, c in zip(signals, foregrounds, strict=True)}
-    first, passing = _threshold(background, rate_khz)
-    efficiency = {
-        name: float(c[first:].sum() / c.sum()) for name, c in zip(signals, foregrounds, strict=True)
-    }
+
+    def at(rate_khz: float) -> AtRate:
+        first, passing = _threshold(background, rate_khz)
+        shares = {n: float(c[first:].sum() / c.sum()) for n, c in zip(signals, foregrounds, strict=True)}
+        return AtRate(rate_khz, rate_khz / BUNCH_RATE_KHZ * len(zero_bias), passing, shares)
+
     intervals = _bootstrap(counts, list(signals), bootstraps, seed) if bootstraps else None
-    return Scores(auc, efficiency, rate_khz, passing, intervals)
+    return Scores(auc, at(rate_khz), tuple(map(at, other_rates_khz)), intervals)
 
 
 @dataclass(frozen=True)
@@ -149,9 +171,8 @@ def efficiency_at(zero_bias: Floats, signals: Mapping[str, Floats], rate_khz: fl
 
     low = over(descending[fewest - 1]) if fewest else 0.0
     high = over(descending[most]) if most < len(descending) else 1.0
-    found = score(zero_bias, signals, rate_khz=rate_khz)
-    expected = share * len(descending)
-    return Efficiency(rate_khz, expected, found.passing, found.mean_efficiency, Interval(low, high))
+    found = score(zero_bias, signals, rate_khz=rate_khz).at_rate
+    return Efficiency(rate_khz, found.expected, found.passing, found.mean_efficiency, Interval(low, high))
 
 
 def supported_rate(zero_bias: int, rate_khz: float) -> float:

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from objectives.recipe import Recipe
+from objectives.scores import ENOUGH_PASSING
 from objectives.students.network_file import NETWORK, write_network
+from sweep.errors import StudyError
+from sweep.study_file import trigger_rate_khz
 
 if TYPE_CHECKING:  # what takes seconds to import, and is not needed to read records
     from objectives.costs.adder_graph import AdderGraph
@@ -59,12 +62,41 @@ def point_attributes(
 
 
 def metric(name: str, validation: Mapping[str, Any], cost: Mapping[str, Any]) -> float:
-    """Return an objective or constraint by name, from what a trial records."""
+    """Return an objective or constraint by name, from what a trial records.
+
+    Raises StudyError for an efficiency at a rate that it does not.
+    """
     if name in ("mean_auc", "worst_auc"):
         return float(validation[name])
-    if name.startswith("efficiency@"):
-        return float(validation["mean_efficiency"])
-    return float(cost[name])
+    rate = trigger_rate_khz(name)
+    if rate is None:
+        return float(cost[name])
+    found = efficiency_at(validation, rate)
+    if found is None:
+        raise StudyError(
+            f"{name} was not recorded of all students (older versions of sweep knew one rate a study):"
+            " run the study anew under another name"
+        )
+    return found
+
+
+def efficiency_at(scores: Mapping[str, Any], rate_khz: float, signal: str | None = None) -> float | None:
+    """Return a signal's efficiency at a trigger rate, the mean for None; None where it was not recorded."""
+    for each in at_rates(scores):
+        if each["rate_khz"] == rate_khz:
+            return float(each["mean_efficiency"] if signal is None else each["efficiency"][signal])
+    return None
+
+
+def at_rates(scores: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the efficiencies of a part's scores at each recorded rate, the study's own first."""
+    return [scores, *scores.get("at_other_rates", ())]
+
+
+def at_known_rate(scores: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the efficiencies at the lowest recorded rate that the part's events know well, if any."""
+    known = [each for each in at_rates(scores) if each.get("expected", 0) >= ENOUGH_PASSING]
+    return min(known, key=lambda each: float(each["rate_khz"]), default=None)
 
 
 def constraint_values(

@@ -109,7 +109,7 @@ def _folder(file: StudyFile, network: QuantizedNetwork) -> Path:
     about = {
         "versions": {package: made_by[package] for package in ("cicada-sweep", "alkaid")},
         "events": dataset_digest(file.dataset),
-        "rate_khz": file.rate_khz,
+        "rates_khz": [file.rate_khz, *file.other_rates_khz],
         "hardware": file.hardware.model_dump(mode="json"),
     }
     return home.references_folder() / f"{network.digest()}-{content_digest(about)}"
@@ -119,7 +119,8 @@ def _keep(folder: Path, network: QuantizedNetwork, file: StudyFile, events: Data
     """Measure a reference and write it into `folder`, whole or not at all."""
     graph = compile_adder_graph(network, file.hardware)
     exact = network.predict(all_events(events.validation))
-    point = measure_point(network, graph, exact, 0, events.validation, events.test, rate_khz=file.rate_khz)
+    rates: dict[str, Any] = {"rate_khz": file.rate_khz, "other_rates_khz": file.other_rates_khz}
+    point = measure_point(network, graph, exact, 0, events.validation, events.test, **rates)
     about = {
         "validation": point.validation.as_json(),
         "test": point.test.as_json(),

@@ -12,7 +12,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, Union, cast, get_args, get_origin
@@ -307,8 +307,16 @@ class StudyFile(Config):
     @property
     def rate_khz(self) -> float:
         """Trigger rate of efficiencies: that of an objective, CICADA's working point without one."""
-        rates = (trigger_rate_khz(name) for name in self.objectives)
-        return next((rate for rate in rates if rate is not None), WORKING_POINT_KHZ)
+        return next(self._rates(self.objectives), WORKING_POINT_KHZ)
+
+    @property
+    def other_rates_khz(self) -> list[float]:
+        """Other trigger rates, at which objectives or constraints want efficiencies."""
+        return sorted({*self._rates(self.objectives), *self._rates(self.constraints)} - {self.rate_khz})
+
+    @staticmethod
+    def _rates(metrics: Iterable[str]) -> Iterator[float]:
+        return (rate for rate in map(trigger_rate_khz, metrics) if rate is not None)
 
     @property
     def reference(self) -> tuple[float, ...]:

@@ -2,13 +2,14 @@
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 
 from sweep.front import Front
+from sweep.records import at_known_rate, at_rates, efficiency_at
 
 if TYPE_CHECKING:  # what takes long to import and is not needed to print it
     from objectives.data.inspect import FileSummary
@@ -32,12 +33,12 @@ def print_front(console: Console, front: Front, references: Sequence["Reference"
     if not rows:
         return
     table = Table(title=f"Front of {front.study.name}: {len(points)} points", title_justify="left")
-    for name in ("trial", "LUT", "FF", "ns", "EBOPs", "validation"):
+    known = at_known_rate(rows[0][1]["test"])
+    names = ["trial", "LUT", "FF", "ns", "validation", "test mean AUC"]
+    names += [f"at {known['rate_khz']:g} kHz"] if known else []
+    names += ["EBOPs", *rows[0][1]["test"]["auc"]] if console.width >= WIDE else []
+    for name in names:
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("test mean AUC", justify="right", no_wrap=True)
-    if console.width >= WIDE:
-        for signal in rows[0][1]["test"]["auc"]:
-            table.add_column(signal, justify="right", no_wrap=True)
     for number, (name, point) in enumerate(rows):
         if number == len(points):
             table.add_section()
@@ -48,25 +49,41 @@ def print_front(console: Console, front: Front, references: Sequence["Reference"
             f"{cost['lut']:,.0f}",
             f"{cost['ff']:,}",
             f"{cost['latency_ns']:g}",
-            "-" if cost["ebops"] is None else f"{cost['ebops']:,}",
             f"{point['validation']['mean_auc']:.4f}",
             f"{test['mean_auc']:.4f} ± {(high - low) / 2:.4f}",
         ]
+        if known:
+            found = efficiency_at(test, known["rate_khz"])
+            row.append("-" if found is None else f"{found:.3f}")
         if console.width >= WIDE:
+            row.append("-" if cost["ebops"] is None else f"{cost['ebops']:,}")
             row += [f"{auc:.3f}" for auc in test["auc"].values()]
         table.add_row(*row)
     console.print(table)
-    rate, passing = rows[0][1]["test"]["rate_khz"], max(point["test"]["passing"] for _, point in rows)
     corrected = sorted({name for _, point in rows for name in point["cost"].get("estimated", ())})
     synthesized = f" ({', '.join(corrected)} corrected by what synthesis said)" if corrected else ""
     console.print(
         f"LUT, FF and latency: estimated from the adder graph at {front.study.file.hardware.clock_ns:g} ns"
         f"{synthesized}; ± is half a 68 % interval. Hypervolume {front.hypervolume:,.1f}."
-        f" At {rate:g} kHz the threshold rests on {passing} zero-bias test events or fewer.",
+        f"{_about_rates(rows[0][1]['test'], known, max(point['test']['passing'] for _, point in rows))}",
         highlight=False,
     )
     if points:
         console.print(f"Students: {points[0]['student'].rpartition('/')[0]}", highlight=False, soft_wrap=True)
+
+
+def _about_rates(test: Mapping[str, Any], known: Mapping[str, Any] | None, passing: int) -> str:
+    """Return what to know of the efficiencies at the study's trigger rate, and at the one shown."""
+    rate = test["rate_khz"]
+    if known is None:
+        return f" At {rate:g} kHz the threshold rests on {passing} zero-bias test events or fewer."
+    shown = f" At {known['rate_khz']:g} kHz: mean efficiency of the signals on test events"
+    if known["rate_khz"] == rate:
+        return f"{shown}."
+    return (
+        f"{shown}, the lowest rate that these know; at {rate:g} kHz the threshold rests on"
+        f" {passing} of zero bias or fewer."
+    )
 
 
 def write_csv(stream: TextIO, front: Front, references: Sequence["Reference"] = ()) -> None:
@@ -75,10 +92,12 @@ def write_csv(stream: TextIO, front: Front, references: Sequence["Reference"] = 
     points = front.as_json()["points"]
     measured = [*points, *(reference.as_json() for reference in references)]
     signals = list(measured[0]["test"]["auc"]) if measured else []
+    rates = [each["rate_khz"] for each in at_rates(measured[0]["test"])] if measured else []
     cost = ("lut", "ff", "dsp", "ebops", "latency_ns", "hls_lut", "hls_dsp")
     writer.writerow(
         ["trial", "parent", "epoch", "validation_mean_auc", "test_mean_auc"]
         + [f"test_auc_{s}" for s in signals]
+        + [f"test_efficiency_{rate:g}khz" for rate in rates]
         + [*cost, "student"]
         + (["reference"] if references else [])
     )
@@ -92,6 +111,7 @@ def write_csv(stream: TextIO, front: Front, references: Sequence["Reference"] = 
                 p["test"]["mean_auc"],
             ]
             + [p["test"]["auc"][s] for s in signals]
+            + [efficiency_at(p["test"], rate) for rate in rates]
             + [*(p["cost"][c] for c in cost), p["student"]]
             + ([p.get("name")] if references else [])
         )

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial
 
 from objectives.recipe import Recipe
 from sweep.study import Study
-from sweep.study_file import Simulation
+from sweep.study_file import Simulation, StudyFile
 from sweep.worker.runs import Measured, Result, Watch
 
 BEST_AUC = 0.95
@@ -98,8 +98,11 @@ class SimulatedRuns:
             "epoch": epoch,
             "beta": beta,
             "loss": 1.0 - auc,
-            "validation": _scores(auc),
-            "test": {**_scores(auc), "intervals": {"mean_auc": [auc - 0.002, auc + 0.002]}},
+            "validation": _scores(auc, self.study.file),
+            "test": {
+                **_scores(auc, self.study.file),
+                "intervals": {"mean_auc": [auc - 0.002, auc + 0.002]},
+            },
             "cost": _cost(lut),
             "design": design,
             "student": f"{run.number}-{epoch}-{design}",
@@ -107,16 +110,23 @@ class SimulatedRuns:
         return Measured.of(self.study.file, attributes)
 
 
-def _scores(auc: float) -> dict[str, Any]:
-    signals = {"simulated": auc}
+def _scores(auc: float, file: StudyFile) -> dict[str, Any]:
+    at_rates = [
+        {
+            "efficiency": {"simulated": auc / 10},
+            "mean_efficiency": auc / 10,
+            "rate_khz": rate,
+            "expected": 0.0,
+            "passing": 0,
+        }
+        for rate in (file.rate_khz, *file.other_rates_khz)
+    ]
     return {
         "mean_auc": auc,
         "worst_auc": auc,
-        "auc": signals,
-        "efficiency": {"simulated": auc / 10},
-        "mean_efficiency": auc / 10,
-        "rate_khz": 3.0,
-        "passing": 0,
+        "auc": {"simulated": auc},
+        **at_rates[0],
+        "at_other_rates": at_rates[1:],
     }
 
 

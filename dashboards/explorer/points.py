@@ -3,11 +3,13 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.front import Front
+from sweep.records import at_rates, efficiency_at
 from sweep.references import Reference
 from sweep.study import Study
 
@@ -47,7 +49,6 @@ def points_of(front: Front, references: Sequence[Reference] = ()) -> dict[str, A
         "directions": list(file.directions),
         "hypervolume": front.hypervolume,
         "runs": _runs(study),
-        "rate_khz": trials[0].user_attrs["test"]["rate_khz"] if trials else None,
         "signals": signals,
         "axes": list(AXES),
         "trial": [trial.number for trial in trials],
@@ -74,17 +75,20 @@ def _runs(study: Study) -> dict[str, int]:
 def _scores(trials: Sequence[FrozenTrial], split: str, signals: Sequence[str]) -> dict[str, Any]:
     """Return AUCs and efficiencies by name; intervals [low, high] where there are some."""
 
-    def column(read: Callable[[Mapping[str, Any]], float]) -> list[float | None]:
+    def column(read: Callable[[Mapping[str, Any]], float | None]) -> list[float | None]:
         return [_short(read(trial.user_attrs[split]), 5) for trial in trials]
 
     scores = {
         "mean_auc": column(lambda s: s["mean_auc"]),
         "worst_auc": column(lambda s: s["worst_auc"]),
-        "mean_efficiency": column(lambda s: s["mean_efficiency"]),
     }
     for name in signals:
         scores[f"auc:{name}"] = column(lambda s, name=name: s["auc"][name])  # type: ignore[misc]
-        scores[f"efficiency:{name}"] = column(lambda s, name=name: s["efficiency"][name])  # type: ignore[misc]
+    for rate in _rates(trials):
+        scores[f"efficiency@{rate:g}"] = column(partial(efficiency_at, rate_khz=rate))
+        for name in signals:
+            key = f"efficiency@{rate:g}:{name}"
+            scores[key] = column(partial(efficiency_at, rate_khz=rate, signal=name))
     intervals: dict[str, Any] = {}
     for name in ("mean_auc", "worst_auc", *signals):
         pairs = [trial.user_attrs[split].get("intervals", {}).get(name) for trial in trials]
@@ -92,6 +96,11 @@ def _scores(trials: Sequence[FrozenTrial], split: str, signals: Sequence[str]) -
             key = name if name.endswith("_auc") else f"auc:{name}"
             intervals[key] = [[_short(v, 5) for v in pair] if pair else None for pair in pairs]
     return {"values": scores, "intervals": intervals}
+
+
+def _rates(trials: Sequence[FrozenTrial]) -> list[float]:
+    """Return the trigger rates of recorded efficiencies, in kHz, ascending."""
+    return sorted({each["rate_khz"] for trial in trials for each in at_rates(trial.user_attrs["test"])})
 
 
 def _costs(front: Front, trials: Sequence[FrozenTrial]) -> dict[str, dict[str, Any]]:

@@ -19,6 +19,7 @@ from objectives.students.network_file import NETWORK, read_network
 from sweep import home
 from sweep.export.remembered import FORMS, all_exports
 from sweep.front import Front, front_of
+from sweep.records import at_rates
 from sweep.references import Reference
 from sweep.study import Study
 
@@ -242,15 +243,20 @@ def _weights(layer: Layer) -> str:
 
 
 def _scores(validation: Mapping[str, Any], test: Mapping[str, Any]) -> Iterator[str]:
-    yield f"| AUC | validation | test (68 %) | test at {test['rate_khz']:g} kHz |"
-    yield "| --- | --- | --- | --- |"
+    rates = at_rates(test)
+    heads = ["AUC", "validation", "test (68 %)", *(f"test at {each['rate_khz']:g} kHz" for each in rates)]
+    yield f"| {' | '.join(heads)} |"
+    yield f"| {' | '.join('---' for _ in heads)} |"
     intervals = test.get("intervals", {})
-    rows = [("mean", validation["mean_auc"], test["mean_auc"], test["mean_efficiency"], "mean_auc")]
-    rows += [(n, validation["auc"][n], test["auc"][n], test["efficiency"][n], n) for n in test["auc"]]
-    for name, seen, unseen, efficiency, key in rows:
+    means = [each["mean_efficiency"] for each in rates]
+    rows = [("mean", validation["mean_auc"], test["mean_auc"], means, "mean_auc")]
+    for n in test["auc"]:
+        rows.append((n, validation["auc"][n], test["auc"][n], [each["efficiency"][n] for each in rates], n))
+    for name, seen, unseen, efficiencies, key in rows:
         low_high = intervals.get(key)
         span = f" ({low_high[0]:.4f} to {low_high[1]:.4f})" if low_high else ""
-        yield f"| {plain(name)} | {seen:.4f} | {unseen:.4f}{span} | {efficiency:.3f} |"
+        told = " | ".join(f"{efficiency:.3f}" for efficiency in efficiencies)
+        yield f"| {plain(name)} | {seen:.4f} | {unseen:.4f}{span} | {told} |"
 
 
 def _costs(cost: Mapping[str, Any], synthesis: list[Mapping[str, Any]]) -> Iterator[str]:

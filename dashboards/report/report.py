@@ -26,6 +26,7 @@ from objectives.progress import Progress, silent
 from sweep.errors import StudyError
 from sweep.export.remembered import FORMS, all_exports
 from sweep.front import Front
+from sweep.records import at_rates, efficiency_at
 from sweep.references import Reference
 from sweep.status import status_of
 from sweep.synthesis.jobs import Jobs
@@ -84,6 +85,11 @@ def write_figures(front: Front, folder: Path, kind: str, references: Sequence[Re
 
 def report_html(front: Front, references: Sequence[Reference] = (), progress: Progress = silent) -> str:
     """Return the report; everything that a study names is text in it."""
+
+    def efficiency(scores: Mapping[str, Any], rate_khz: float) -> str:
+        found = efficiency_at(scores, rate_khz)
+        return "-" if found is None else f"{found:.3f}"
+
     environment = Environment(
         loader=PackageLoader("dashboards.report", "."),
         autoescape=select_autoescape(["html"]),
@@ -101,6 +107,8 @@ def report_html(front: Front, references: Sequence[Reference] = (), progress: Pr
         status=status_of(study),
         died=Counter(_cause(r.user_attrs["problem"]) for r in study.runs() if "problem" in r.user_attrs),
         points=contract["points"][:MOST_ROWS],
+        rates=sorted({each["rate_khz"] for p in contract["points"] for each in at_rates(p["test"])}),
+        efficiency=efficiency,
         more=max(len(contract["points"]) - MOST_ROWS, 0),
         searched={name: _range(d) for name, d in sorted(space.distributions.items())},
         fixed={name: value for name, value in sorted(space.fixed.items()) if value is not None},

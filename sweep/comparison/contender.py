@@ -232,7 +232,8 @@ def measure(
 def _replicates(
     outputs: tuple[NDArray[Any], dict[str, NDArray[Any]]], axes: Axes, drawn: Resampling
 ) -> Floats:
-    found = drawn.score(*outputs, axes.rate_khz)
-    if trigger_rate_khz(axes.score) is not None:
+    rate = trigger_rate_khz(axes.score)
+    found = drawn.score(*outputs, axes.rate_khz if rate is None else rate)
+    if rate is not None:
         return found.mean_efficiency
     return found.mean_auc if axes.score == "mean_auc" else found.worst_auc

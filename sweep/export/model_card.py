@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 
 from objectives.data.dataset import dataset_digest
 from objectives.data.h5 import file_digest
-from sweep import home
+from sweep import home, records
 from sweep.front import Front
 from sweep.study_file import StudyFile
 
@@ -73,11 +73,11 @@ def _lines(front: Front, trial: FrozenTrial, forms: Sequence[str]) -> Iterator[s
     yield ""
     yield from _table(("AUC against zero bias", "validation", "test", "interval"), _auc(about))
     yield ""
-    test = about["test"]
-    yield (
-        f"At {test['rate_khz']:g} kHz, where {test['passing']} zero-bias test events pass, the mean signal"
-        f" efficiency on test events is {test['mean_efficiency']:.4f}."
-    )
+    for at_rate in records.at_rates(about["test"]):
+        yield (
+            f"At {at_rate['rate_khz']:g} kHz, where {at_rate['passing']} zero-bias test events pass, the mean"
+            f" signal efficiency on test events is {at_rate['mean_efficiency']:.4f}."
+        )
     yield ""
     yield "## Cost"
     yield ""

@@ -21,8 +21,10 @@ def test_scores(study: Study, trial: FrozenTrial, test: Part, rate_khz: float) -
     """
     about = trial.user_attrs
     logic = load_logic(student_folder(study, trial))
-    found = score_part(test, predict(logic, all_events(test)), rate_khz, BOOTSTRAPS).as_json()
-    recorded = about["test"]
+    others = [each["rate_khz"] for each in about["test"].get("at_other_rates", ())]
+    found = score_part(test, predict(logic, all_events(test)), rate_khz, others, BOOTSTRAPS).as_json()
+    # Older versions recorded no more than the efficiency at one rate.
+    recorded = {"at_other_rates": [], "expected": found["expected"], **about["test"]}
     # All but the intervals: another NumPy may draw another bootstrap.
     differs = [name for name in found if name != "intervals" and found[name] != recorded.get(name)]
     if differs:

@@ -70,5 +70,6 @@ def _trained(
         ebops,
         ground.dataset.validation,
         ground.dataset.test,
-        rate_khz=ground.rate_khz,
+        rate_khz=ground.file.rate_khz,
+        other_rates_khz=ground.file.other_rates_khz,
     )

@@ -14,9 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 from objectives.recipe import Recipe
 from objectives.students.architecture import Architecture
 from sweep import records
-from sweep.search.screening import Known
+from sweep.search.screening import Known, compared_scores
 from sweep.study import Study
-from sweep.study_file import direction_of
 
 #: User attribute of a run: the number of the point that it goes on from.
 STARTS_FROM = "starts_from"
@@ -50,7 +49,6 @@ class History:
         self._fronts: dict[bool, list[int]] = {True: [], False: []}  # of the feasible ones, and of all
         self._known: dict[Granularity, list[tuple[int, Known]]] = defaultdict(list)
         self._signs = np.array([-1.0 if d == "maximize" else 1.0 for d in study.file.directions])
-        self._scores = [name for name in study.file.objectives if direction_of(name) == "maximize"]
         # A student of fewer bits may well be the slower one.
         self._limits = {
             name: bound
@@ -114,6 +112,10 @@ class History:
         kept = records.constraint_values(self.study.file.constraints, about["validation"], about["cost"])
         return all(value <= 0 for value in kept.values())
 
+    def _is_too_slow(self, point: FrozenTrial) -> bool:
+        limits = {n: bound for n, bound in self.study.file.constraints.items() if n == "latency_ns"}
+        return any(x > 0 for x in records.constraint_values(limits, {}, point.user_attrs["cost"]).values())
+
     def _losses(self, numbers: list[int]) -> NDArray[np.float64]:
         values = np.array([self._trials[number].values for number in numbers])
         return np.asarray(values * self._signs, np.float64)
@@ -145,10 +147,12 @@ class History:
             return
         kept = records.constraint_values(self._limits, about["validation"], about["cost"])
         known = Known(
-            tuple(records.metric(name, about["validation"], about["cost"]) for name in self._scores),
+            tuple(compared_scores(self.study.file, about["validation"]).values()),
             about["cost"]["ebops"],
             any(value > 0 for value in kept.values()),
         )
+        if self._is_too_slow(point) and not known.too_expensive:
+            return  # it keeps no faster one from the front
         granularity = _granularity(Recipe.model_validate_json(parent.user_attrs["recipe"]))
         self._known[granularity].append((parent.number, known))
 

@@ -6,9 +6,12 @@ front; nor would one with more EBOPs than a point that already costs more than a
 granularities EBOPs compare only roughly: there the point must have a tenth of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from sweep import records
+from sweep.study_file import StudyFile, direction_of
 
 if TYPE_CHECKING:  # what brings TensorFlow
     from objectives.training.trajectory import Snapshot
@@ -22,9 +25,22 @@ EBOPS_MARGIN = 0.95
 BETWEEN_GRANULARITIES = 10
 
 
+def compared_scores(file: StudyFile, validation: Mapping[str, Any]) -> dict[str, float]:
+    """Return what students of a study are compared by besides their cost, from their validation scores.
+
+    First of all, where constraints are on scores, whether they are kept (1 or 0): so a student that keeps
+    them is beaten by none that does not. Then the scores among the objectives.
+    """
+    bounds = {name: bound for name, bound in file.constraints.items() if bound.min is not None}
+    kept = all(value <= 0 for value in records.constraint_values(bounds, validation, {}).values())
+    names = [name for name in file.objectives if direction_of(name) == "maximize"]
+    scores = {name: records.metric(name, validation, {}) for name in names}
+    return {"constraints kept": float(kept), **scores} if bounds else scores
+
+
 @dataclass(frozen=True)
 class Known:
-    """A point of the study: its scores on validation, its EBOPs, and whether a cost is over its limit."""
+    """A point of the study: what it is compared by, its EBOPs, and whether a cost is over its limit."""
 
     scores: tuple[float, ...]
     ebops: int

@@ -20,7 +20,8 @@ from objectives.training.graphs import GraphKey, TrainingData
 from objectives.training.student_trainer import StudentTrainer
 from objectives.training.trainer import Trainer
 from sweep import home, qkeras_environment
-from sweep.study_file import StudyFile, direction_of
+from sweep.search.screening import compared_scores
+from sweep.study_file import StudyFile
 
 #: Architectures whose compiled graphs a process keeps; each takes some 100 MB.
 KEPT_TRAINERS = 8
@@ -34,8 +35,6 @@ class TrainingGround:
 
     def __init__(self, file: StudyFile) -> None:
         self.file = file
-        self.scores = [name for name in file.objectives if direction_of(name) == "maximize"]
-        self.rate_khz = file.rate_khz
         self._trainers: dict[GraphKey, StudentTrainer] = {}
         self._child: Child | None = None
         self._compiled = 0
@@ -93,7 +92,10 @@ class TrainingGround:
             self._child = None
 
     def judge(self, outputs: NDArray[Any]) -> Mapping[str, float]:
-        """Return the study's scores of outputs (n,) on the validation events, by objective."""
-        scores = score(*split_outputs(self.dataset.validation, outputs), rate_khz=self.rate_khz)
-        known = {"mean_auc": scores.mean_auc, "worst_auc": scores.worst_auc}
-        return {name: known.get(name, scores.mean_efficiency) for name in self.scores}
+        """Return what outputs (n,) on the validation events are compared by (`compared_scores`)."""
+        found = score(
+            *split_outputs(self.dataset.validation, outputs),
+            rate_khz=self.file.rate_khz,
+            other_rates_khz=self.file.other_rates_khz,
+        ).as_json()
+        return compared_scores(self.file, found)

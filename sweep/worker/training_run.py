@@ -210,7 +210,8 @@ class TrainingRuns:
             student.ebops,
             dataset.validation,
             dataset.test,
-            rate_khz=self.ground.rate_khz,
+            rate_khz=self.ground.file.rate_khz,
+            other_rates_khz=self.ground.file.other_rates_khz,
         )
 
     def _corrected(self, correction: Correction, point: Point) -> dict[str, Any]:
@@ -253,7 +254,8 @@ class TrainingRuns:
 
     def _epoch_teller(self, run: int, recipe: Recipe) -> Callable[..., None]:
         def tell(epoch: int, loss: float, scores: Mapping[str, float], ebops: int) -> None:
-            best = " · ".join(f"{name} {value:.3f}" for name, value in scores.items())
+            objectives = ((name, scores[name]) for name in self.study.file.objectives if name in scores)
+            best = " · ".join(f"{name} {value:.3f}" for name, value in objectives)
             self.tell(
                 Working(
                     self.name, run, "training", epoch + 1, recipe.training.epochs, f"{best} · {ebops:,} EBOPs"

@@ -35,10 +35,12 @@ def test_replicates_are_scores(seed: int, background: int, signal: int, levels: 
         )
         for name in signals:
             assert found.auc[name][replicate] == pytest.approx(expected.auc[name], abs=1e-12)
-            assert found.efficiency[name][replicate] == pytest.approx(expected.efficiency[name], abs=1e-12)
+            assert found.efficiency[name][replicate] == pytest.approx(
+                expected.at_rate.efficiency[name], abs=1e-12
+            )
         assert found.mean_auc[replicate] == pytest.approx(expected.mean_auc)
         assert found.worst_auc[replicate] == pytest.approx(expected.worst_auc)
-        assert found.mean_efficiency[replicate] == pytest.approx(expected.mean_efficiency)
+        assert found.mean_efficiency[replicate] == pytest.approx(expected.at_rate.mean_efficiency)
 
 
 def test_it_pairs() -> None:

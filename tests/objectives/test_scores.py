@@ -108,22 +108,22 @@ def test_an_event_fires_at_the_threshold() -> None:
     zero_bias = np.arange(10.0)
     # Room for two and a half events: 8 and 9 fire, so the threshold is above 7.
     scores = score(zero_bias, {"tt": np.array([7.0, 8.0, 8.5, 0.0])}, rate_khz=rate_of(2.5, 10))
-    assert (scores.passing, scores.efficiency) == (2, {"tt": 0.5})
+    assert (scores.at_rate.passing, scores.at_rate.efficiency) == (2, {"tt": 0.5})
 
 
 def test_the_threshold_is_as_low_as_the_rate_allows() -> None:
     # Between 7 and 8 no zero bias lies, so a signal there costs no rate and fires too.
     zero_bias = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0])
     scores = score(zero_bias, {"tt": np.array([7.5])}, rate_khz=rate_of(2.5, 10))
-    assert scores.efficiency == {"tt": 1.0}
+    assert scores.at_rate.efficiency == {"tt": 1.0}
 
 
 def test_ties_are_all_in_or_all_out() -> None:
     zero_bias = np.array([0.0] * 95 + [5.0] * 4 + [9.0])
     signal = {"tt": np.array([5.0, 9.0])}
-    assert score(zero_bias, signal, rate_khz=rate_of(4.5, 100)).passing == 1
-    assert score(zero_bias, signal, rate_khz=rate_of(4.5, 100)).efficiency == {"tt": 0.5}
-    assert score(zero_bias, signal, rate_khz=rate_of(5.5, 100)).passing == 5
+    assert score(zero_bias, signal, rate_khz=rate_of(4.5, 100)).at_rate.passing == 1
+    assert score(zero_bias, signal, rate_khz=rate_of(4.5, 100)).at_rate.efficiency == {"tt": 0.5}
+    assert score(zero_bias, signal, rate_khz=rate_of(5.5, 100)).at_rate.passing == 5
 
 
 def test_nothing_fires_where_nothing_may() -> None:
@@ -131,15 +131,15 @@ def test_nothing_fires_where_nothing_may() -> None:
     scores = score(
         zero_bias, {"tt": np.array([9.0, 3.0]), "far": np.array([10.0])}, rate_khz=rate_of(0.5, 10)
     )
-    assert scores.passing == 0
-    assert scores.efficiency == {"tt": 0.0, "far": 1.0}
+    assert scores.at_rate.passing == 0
+    assert scores.at_rate.efficiency == {"tt": 0.0, "far": 1.0}
     saturated = score(np.full(10, 255.0), {"tt": np.full(4, 255.0)}, rate_khz=rate_of(9.5, 10))
-    assert (saturated.passing, saturated.efficiency) == (0, {"tt": 0.0})
+    assert (saturated.at_rate.passing, saturated.at_rate.efficiency) == (0, {"tt": 0.0})
 
 
 def test_everything_fires_where_everything_may() -> None:
     scores = score(np.arange(10.0), {"tt": np.array([-5.0, 3.0])}, rate_khz=rate_of(10.5, 10))
-    assert (scores.passing, scores.efficiency) == (10, {"tt": 1.0})
+    assert (scores.at_rate.passing, scores.at_rate.efficiency) == (10, {"tt": 1.0})
 
 
 @quick
@@ -147,14 +147,14 @@ def test_everything_fires_where_everything_may() -> None:
 def test_efficiency_is_the_best_within_the_rate(zero_bias: Floats, signal: Floats, share: float) -> None:
     scores = score(zero_bias, {"tt": signal}, rate_khz=share * BUNCH_RATE_KHZ)
     allowed = share * len(zero_bias)
-    assert scores.passing <= allowed * (1 + 1e-9)
+    assert scores.at_rate.passing <= allowed * (1 + 1e-9)
     # Among all thresholds that keep to the rate, the one with most signal; up to rounding of the share.
     thresholds = [*np.unique(np.concatenate([zero_bias, signal])), np.inf]
     best = {}
     for slack in (1 - 1e-9, 1 + 1e-9):
         within = [t for t in thresholds if (zero_bias >= t).sum() <= allowed * slack]
         best[slack] = max(float((signal >= t).mean()) for t in within)
-    assert best[1 - 1e-9] <= scores.efficiency["tt"] <= best[1 + 1e-9]
+    assert best[1 - 1e-9] <= scores.at_rate.efficiency["tt"] <= best[1 + 1e-9]
 
 
 # ---- efficiency with the interval of its threshold ----------------------------------------------
@@ -165,7 +165,7 @@ def test_efficiency_is_the_best_within_the_rate(zero_bias: Floats, signal: Float
 def test_an_efficiency_lies_in_its_interval(zero_bias: Floats, signal: Floats, share: float) -> None:
     found = efficiency_at(zero_bias, {"tt": signal}, share * BUNCH_RATE_KHZ)
     plain = score(zero_bias, {"tt": signal}, rate_khz=share * BUNCH_RATE_KHZ)
-    assert (found.mean, found.passing) == (plain.mean_efficiency, plain.passing)
+    assert (found.mean, found.passing) == (plain.at_rate.mean_efficiency, plain.at_rate.passing)
     assert 0 <= found.interval.low <= found.mean <= found.interval.high <= 1
     assert found.expected == pytest.approx(share * len(zero_bias))
 
@@ -248,11 +248,24 @@ def test_intervals_of_certain_scores_have_no_width() -> None:
     assert set(scores.intervals.values()) == {Interval(1.0, 1.0)}
 
 
+@quick
+@given(samples(60), samples(), st.lists(st.floats(0, 1.2), max_size=3))
+def test_each_rate_has_efficiencies_of_its_own(
+    zero_bias: Floats, signal: Floats, shares: list[float]
+) -> None:
+    rates = [share * BUNCH_RATE_KHZ for share in shares]
+    scores = score(zero_bias, {"tt": signal}, rate_khz=3.0, other_rates_khz=rates)
+    alone = [score(zero_bias, {"tt": signal}, rate_khz=rate).at_rate for rate in (3.0, *rates)]
+    assert [scores.at_rate, *scores.at_other_rates] == alone
+    assert [each.expected for each in alone[1:]] == pytest.approx([s * len(zero_bias) for s in shares])
+
+
 def test_json_names_every_figure() -> None:
     zero_bias, signals = smeared()
     plain, full = score(zero_bias, signals).as_json(), score(zero_bias, signals, bootstraps=10).as_json()
     assert plain.keys() == {
-        *("mean_auc", "worst_auc", "auc", "efficiency", "mean_efficiency", "rate_khz", "passing"),
+        *("mean_auc", "worst_auc", "auc", "efficiency", "mean_efficiency", "rate_khz", "expected", "passing"),
+        "at_other_rates",
     }
     assert full.keys() - plain.keys() == {"intervals"}
     assert all(len(interval) == 2 and interval[0] <= interval[1] for interval in full["intervals"].values())

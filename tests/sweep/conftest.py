@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,16 +115,24 @@ def sweep(
 # ---- points -------------------------------------------------------------------------------------
 
 
+def at_rate(rate_khz: float, *, expected: float, efficiency: float, signals: Iterable[str]) -> dict[str, Any]:
+    return {
+        "efficiency": dict.fromkeys(signals, efficiency),
+        "mean_efficiency": efficiency,
+        "rate_khz": rate_khz,
+        "expected": expected,
+        "passing": int(expected),
+    }
+
+
 def scores(mean_auc: float, *, intervals: bool) -> dict[str, Any]:
     auc = {"tt": mean_auc + 0.01, "ggh_bb": mean_auc - 0.01}
     return {
         "mean_auc": mean_auc,
         "worst_auc": min(auc.values()),
         "auc": auc,
-        "efficiency": dict.fromkeys(auc, 0.1),
-        "mean_efficiency": 0.1,
-        "rate_khz": 3.0,
-        "passing": 2,
+        **at_rate(3.0, expected=2.1, efficiency=0.1, signals=auc),
+        "at_other_rates": [at_rate(48.0, expected=33.6, efficiency=0.4, signals=auc)],
         **({"intervals": {"mean_auc": [mean_auc - 0.02, mean_auc + 0.02]}} if intervals else {}),
     }
 

@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +18,16 @@ from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from pydantic import ValidationError
+from rich.console import Console
 
 from sweep import home
+from sweep.errors import StudyError
 from sweep.front import Front, front_of
 from sweep.study import Study, create_or_resume, load
 from sweep.study_file import StudyFile, parse_study
 from sweep.synthesis.jobs import Candidate, Jobs
 from sweep.synthesis.result import Outcome, StageResult, Verdict
-from sweep.tables import write_csv
+from sweep.tables import print_front, write_csv
 
 MakePoint = Callable[..., FrozenTrial]
 
@@ -305,3 +308,71 @@ def test_csv_of_an_empty_front_is_its_header(study: Study) -> None:
     write_csv(stream, front_of(study))
     assert stream.getvalue().count("\n") == 1
     assert stream.getvalue().startswith("trial,")
+
+
+# ---- efficiencies at trigger rates --------------------------------------------------------------
+
+
+def without_rates(trial: FrozenTrial) -> FrozenTrial:
+    """Return a point as versions before 0.4 left it: with its efficiency at one rate."""
+    for part in ("validation", "test"):
+        del trial.user_attrs[part]["at_other_rates"], trial.user_attrs[part]["expected"]
+    return trial
+
+
+@pytest.mark.parametrize(("least", "kept"), [(0.3, True), (0.5, False)])
+def test_a_constraint_is_on_the_efficiency_at_its_own_rate(
+    storage: RDBStorage, study_file: Callable[..., StudyFile], point: MakePoint, least: float, kept: bool
+) -> None:
+    file = study_file(constraints={"efficiency@48kHz": {"min": least}})
+    assert (file.rate_khz, file.other_rates_khz) == (3.0, [48.0])
+    study, _ = create_or_resume(storage, file)
+    study.optuna.add_trial(point(0.75, 12_000.0))
+    assert bool(front_of(study).points) is kept, "0.4 at 48 kHz, 0.1 at 3 kHz"
+
+
+def test_objectives_at_two_rates_are_two_objectives(
+    storage: RDBStorage, study_file: Callable[..., StudyFile], point: MakePoint
+) -> None:
+    objectives = ["efficiency@48kHz", "efficiency@3kHz", "lut"]
+    study, _ = create_or_resume(storage, study_file(objectives=objectives, constraints={}))
+    assert (study.file.rate_khz, study.file.other_rates_khz) == (48.0, [3.0])
+    study.optuna.add_trial(point(0.75, 12_000.0, values=(0.4, 0.1, 12_000.0)))
+    (found,) = front_of(study).as_json()["points"]
+    assert found["values"] == {"efficiency@48kHz": 0.4, "efficiency@3kHz": 0.1, "lut": 12_000.0}
+
+
+def test_an_efficiency_that_was_not_recorded_is_no_other(
+    storage: RDBStorage, study_file: Callable[..., StudyFile], point: MakePoint
+) -> None:
+    study, _ = create_or_resume(storage, study_file(constraints={"efficiency@48kHz": {"min": 0.3}}))
+    study.optuna.add_trial(without_rates(point(0.75, 12_000.0)))
+    with pytest.raises(StudyError, match="efficiency@48kHz was not recorded of all students"):
+        front_of(study)
+
+
+def printed(front: Front, width: int = 80) -> str:
+    stream = io.StringIO()
+    print_front(Console(file=stream, width=width), front)
+    return stream.getvalue()
+
+
+def test_the_table_shows_the_lowest_rate_that_the_events_know(measured: Study) -> None:
+    shown = printed(front_of(measured))
+    assert re.search(r"test mean AUC . at 48 kHz .\n", shown)
+    assert len(re.findall(r". 0\.400 .\n", shown)) == 3
+    assert "the lowest rate that these know; at 3 kHz the threshold rests on 2" in " ".join(shown.split())
+
+
+def test_older_points_have_their_table_without_it(study: Study, point: MakePoint) -> None:
+    study.optuna.add_trial(without_rates(point(0.75, 12_000.0)))
+    shown = printed(front_of(study))
+    assert " kHz " not in shown.partition("LUT, FF and latency")[0]
+    assert "At 3 kHz the threshold rests on 2 zero-bias test events or fewer." in " ".join(shown.split())
+
+
+def test_csv_has_every_rate(measured: Study) -> None:
+    stream = io.StringIO()
+    write_csv(stream, front_of(measured))
+    rows = list(csv.DictReader(stream.getvalue().splitlines()))
+    assert {(row["test_efficiency_3khz"], row["test_efficiency_48khz"]) for row in rows} == {("0.1", "0.4")}

@@ -63,10 +63,10 @@ const fixed = (value, digits = 4) => (value === null || value === undefined ? "â
 const scoreWord = (key) => ({ mean_auc: "mean AUC", worst_auc: "worst AUC" })[key] || key;
 
 function scoreName(key) {
-  const [kind, signal] = [key.split(":")[0], key.slice(key.indexOf(":") + 1)];
+  const [kind, signal] = [key.split(":")[0], key.includes(":") ? key.slice(key.indexOf(":") + 1) : null];
   if (key === "mean_auc" || key === "worst_auc") return scoreWord(key);
-  if (key === "mean_efficiency") return `mean efficiency at ${data.rate_khz} kHz`;
-  return kind === "auc" ? `AUC ${signal}` : `efficiency ${signal} at ${data.rate_khz} kHz`;
+  if (kind === "auc") return `AUC ${signal}`;
+  return `${signal === null ? "mean efficiency" : `efficiency ${signal}`} at ${kind.split("@")[1]} kHz`;
 }
 
 const AXIS = {

@@ -50,7 +50,8 @@ function showStudent(about) {
     make("p", { class: "line" }, about.drawn),
     make("div", { class: "figures" },
       figure(fixed(test.mean_auc), interval ? `test AUC, ${fixed(interval[0])} to ${fixed(interval[1])}` : "test AUC"),
-      figure(fixed(validation.mean_auc), "validation AUC"), figure(fixed(test.mean_efficiency, 3), `efficiency at ${test.rate_khz} kHz`),
+      figure(fixed(validation.mean_auc), "validation AUC"),
+      ...atRates(test).map((at) => figure(fixed(at.mean_efficiency, 3), `efficiency at ${at.rate_khz} kHz`)),
       figure(whole(cost.lut), `LUT, ${source}`), figure(whole(cost.ff), "FF"), figure(number(cost.latency_ns), "ns"), figure(whole(cost.ebops), "EBOPs")),
     make("h3", {}, "Efficiency against trigger rate, test events"), make("div", { id: "roc", class: "plot roc" }, waiting("scoring the test events")),
     make("h3", {}, "Scores, test events"), make("div", { id: "scores", class: "plot scores" }),
@@ -65,13 +66,19 @@ function showStudent(about) {
 
 const waiting = (text) => make("p", { class: "waiting" }, `${text} …`);
 
+// Efficiencies at each recorded trigger rate, lowest first.
+const atRates = (scores) => [scores, ...(scores.at_other_rates || [])].sort((a, b) => a.rate_khz - b.rate_khz);
+
 function scoresTable({ test, validation }) {
   const rows = Object.keys(test.auc).map((name) => {
     const interval = (test.intervals || {})[name];
-    return [name, fixed(validation.auc[name]), fixed(test.auc[name]), interval ? `${fixed(interval[0])} – ${fixed(interval[1])}` : "–", fixed(test.efficiency[name], 3)];
+    return [name, fixed(validation.auc[name]), fixed(test.auc[name]), interval ? `${fixed(interval[0])} – ${fixed(interval[1])}` : "–",
+      ...atRates(test).map((at) => fixed(at.efficiency[name], 3))];
   });
-  return make("div", { class: "wide" }, grid(["signal", "validation AUC", "test AUC", "68 %", `at ${test.rate_khz} kHz`], rows),
-    make("p", { class: "hint" }, `${test.passing} zero-bias test event${test.passing === 1 ? "" : "s"} at or above the threshold of ${test.rate_khz} kHz.`));
+  const rates = atRates(test).map((at) => `at ${at.rate_khz} kHz`);
+  return make("div", { class: "wide" }, grid(["signal", "validation AUC", "test AUC", "68 %", ...rates], rows),
+    ...atRates(test).map((at) => make("p", { class: "hint" },
+      `${at.passing} zero-bias test event${at.passing === 1 ? "" : "s"} at or above the threshold of ${at.rate_khz} kHz.`)));
 }
 
 function grid(head, rows) {

@@ -6,7 +6,7 @@ import pytest
 
 from objectives.costs.cost import Cost
 from objectives.measurement import Point
-from objectives.scores import Scores
+from objectives.scores import AtRate, Scores
 from sweep import records
 from sweep.calibration.correction import correction_for
 from sweep.search.history import History
@@ -61,7 +61,7 @@ def test_a_worker_corrects_the_cost_of_later_trials(
     study.optuna.ask()
     synthesize(study, designs)
     runs = TrainingRuns(study, History(study), lambda message: None, "worker of a test")
-    scores = Scores({"tt": 0.9}, {"tt": 0.1}, 3.0, 2)
+    scores = Scores({"tt": 0.9}, AtRate(3.0, 1.9, 2, {"tt": 0.1}))
     point = Point(scores, scores, cost(2000.0))
     found = runs._corrected(correction_for(storage.engine, file.target), point)
     assert found["source"] == source

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,9 +13,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from objectives.recipe import Recipe
 from objectives.training.trajectory import Snapshot
 from sweep.search.history import History
-from sweep.search.screening import EBOPS_MARGIN, Known, worth_measuring
+from sweep.search.screening import EBOPS_MARGIN, Known, compared_scores, worth_measuring
 from sweep.study import Study, create_or_resume
-from sweep.study_file import StudyFile
+from sweep.study_file import StudyFile, parse_study
 
 scores = st.tuples(*[st.integers(0, 4).map(lambda n: n / 4)] * 2)
 ebops = st.integers(0, 40) | st.integers(0, 10**6)
@@ -62,6 +63,30 @@ def test_one_better_score_is_enough() -> None:
     assert known.rules_out(snapshot(0.7, 0.4, ebops=10_000))
 
 
+def test_a_student_that_breaks_a_constraint_on_scores_beats_none_that_keeps_it() -> None:
+    file = parse_study(
+        {
+            "study": "tied",
+            "dataset": {"source": {"kind": "pythia"}},
+            "objectives": ["mean_auc", "lut"],
+            "constraints": {"efficiency@48kHz": {"min": 0.2}},
+            "budget": {"trials": 1},
+        },
+        Path("tied.yaml"),
+    )
+
+    def compared(auc: float, efficiency: float) -> tuple[float, ...]:
+        at_rates = [{"rate_khz": 48.0, "mean_efficiency": efficiency}]
+        about = {"mean_auc": auc, "rate_khz": 3.0, "mean_efficiency": 0.0, "at_other_rates": at_rates}
+        return tuple(compared_scores(file, about).values())
+
+    tied, resolved = compared(0.967, 0.0), compared(0.95, 0.4)
+    assert (tied, resolved) == ((0, 0.967), (1, 0.95))
+    assert not Known(tied, 100, too_expensive=False).rules_out(snapshot(*resolved, ebops=1000))
+    assert Known(resolved, 100, too_expensive=False).rules_out(snapshot(*compared(0.94, 0.0), ebops=1000))
+    assert not snapshot(*tied, ebops=100).dominates(snapshot(*resolved, ebops=1000))
+
+
 # ---- what a worker knows --------------------------------------------------------------------------
 
 
@@ -99,9 +124,9 @@ def test_a_worker_knows_the_points_of_other_runs(study: Study, point: Callable[.
         study.optuna.add_trial(create_trial(values=made.values, user_attrs={**made.user_attrs, "cost": cost}))
 
     add(other, 0.9, 4000.0, 11)
-    add(other, 0.6, 4000.0, 12)  # too low a score makes nothing too expensive
+    add(other, 0.6, 4000.0, 12)  # too low a score makes nothing too expensive, and beats none that is not
     add(other, 0.9, 5001.0, 13)
-    add(other, 0.9, 100.0, 14, latency_ns=201.0)  # nor does one that is too slow
+    add(other, 0.9, 100.0, 14, latency_ns=201.0)  # one that is too slow says nothing of others
     add(layer, 0.9, 4000.0, 15)
     add(own, 0.9, 4000.0, 16)  # an earlier attempt's
     study.optuna.add_trial(
@@ -117,12 +142,11 @@ def test_a_worker_knows_the_points_of_other_runs(study: Study, point: Callable[.
     history.refresh()
     known = history.known(recipe_of(own), own.number)
     assert [dataclasses.astuple(k) for k in sorted(known, key=lambda k: k.ebops)] == [  # layer's at tenfold
-        ((pytest.approx(0.89), 0.9), 11, False),
-        ((pytest.approx(0.59), 0.6), 12, False),
-        ((pytest.approx(0.89), 0.9), 13, True),
-        ((pytest.approx(0.89), 0.9), 14, False),
-        ((pytest.approx(0.79), 0.8), 100, False),
-        ((pytest.approx(0.89), 0.9), 150, False),
+        ((1, pytest.approx(0.89), 0.9), 11, False),
+        ((0, pytest.approx(0.59), 0.6), 12, False),
+        ((1, pytest.approx(0.89), 0.9), 13, True),
+        ((1, pytest.approx(0.79), 0.8), 100, False),
+        ((1, pytest.approx(0.89), 0.9), 150, False),
     ]
     known = history.known(recipe_of(layer), begin(study, "layer").number)
-    assert sorted(k.ebops for k in known) == [15, 110, 120, 130, 140, 160, 1000]
+    assert sorted(k.ebops for k in known) == [15, 110, 120, 130, 160, 1000]

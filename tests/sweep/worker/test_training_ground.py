@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from objectives.data.h5 import write_regions
+from objectives.measurement import all_events, split_outputs
 from objectives.recipe import Recipe
+from objectives.scores import BUNCH_RATE_KHZ, score
 from objectives.teacher import has_targets, target
 from sweep import home
 from sweep.messages import Message, Working
@@ -17,7 +19,7 @@ from sweep.study_file import StudyFile, parse_study
 from sweep.worker.training_ground import TrainingGround
 
 
-def study(folder: Path, deposits: int) -> StudyFile:
+def study(folder: Path, deposits: int, **sections: Any) -> StudyFile:
     """Return a study of few events, whose only exposure are deposits, and a teacher that says 0."""
     rng = np.random.default_rng(1)
     for name in ("zero_bias", "signal"):
@@ -36,6 +38,7 @@ def study(folder: Path, deposits: int) -> StudyFile:
         "training": {"exposure_fraction": [0.1, 0.3]},
         "objectives": ["mean_auc", "lut"],
         "budget": {"trials": 1},
+        **sections,
     }
     return parse_study(content, folder / "study.yaml")
 
@@ -106,3 +109,20 @@ def test_studies_with_other_deposits_share_the_teacher(tmp_path: Path, sweep_hom
     folders = [path for path in home.teacher_cache().iterdir() if path.is_dir()]
     assert len(folders) == 1
     assert len(list(folders[0].glob("deposits-*.npy"))) == 2
+
+
+def test_each_objective_is_judged_at_its_own_rate(tmp_path: Path, sweep_home: Path) -> None:
+    half = BUNCH_RATE_KHZ / 2
+    objectives = [f"efficiency@{half:g}kHz", "mean_auc", f"efficiency@{half / 2:g}kHz", "lut"]
+    file = study(tmp_path, 10, objectives=objectives)
+    ground = TrainingGround(file)
+    part = ground.dataset.validation
+    outputs = np.random.default_rng(3).normal(size=len(all_events(part)))
+    outputs[len(part.zero_bias) :] += 1
+    expected = {
+        name: score(*split_outputs(part, outputs), rate_khz=rate).at_rate.mean_efficiency
+        for name, rate in ((objectives[0], half), (objectives[2], half / 2))
+    }
+    judged = ground.judge(outputs)
+    assert {name: judged[name] for name in expected} == expected
+    assert expected[objectives[0]] > expected[objectives[2]] > 0
