@@ -28,6 +28,8 @@ from sweep.worker.name import worker_name
 SPAWN = get_context("spawn")
 #: Seconds between two looks of a worker at whether its parent is alive.
 LOOK_AT_PARENT = 1.0
+#: XLA's earlier way of writing loops: half the time to compile a training graph, and no slower to run.
+COMPILE_SOONER = "--xla_cpu_use_fusion_emitters=false"
 #: What Keras imports where it is there and no worker uses: a quarter of what importing TensorFlow takes.
 NOT_FOR_WORKERS = ("matplotlib", "pandas")
 
@@ -136,6 +138,16 @@ def limit_threads(threads: int) -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
 
 
+def compile_sooner() -> None:
+    """Let XLA, once TensorFlow is imported, compile the graphs of a worker in half the time.
+
+    It rounds otherwise, so whatever trains a worker's students again must be told the same.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if COMPILE_SOONER not in flags:
+        os.environ["XLA_FLAGS"] = f"{COMPILE_SOONER} {flags}".strip()  # of two, the last one counts: the user's
+
+
 def _prepare(threads: int, tell: Tell, file_json: str) -> bool:
     from objectives.data.dataset import load_dataset
     from objectives.teacher import load_teacher
@@ -153,6 +165,7 @@ def _prepare(threads: int, tell: Tell, file_json: str) -> bool:
 
 def _work(threads: int, tell: Tell, url: str, study: str, succeeds: str | None) -> bool:
     """Work on a study; return whether another process is to go on."""
+    compile_sooner()
     gc.disable()  # importing TensorFlow leaves nothing to collect, and looking takes 0.7 s
     for name in NOT_FOR_WORKERS:
         sys.modules[name] = None  # type: ignore[assignment]  # "not found", to whoever imports it

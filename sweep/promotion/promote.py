@@ -11,7 +11,7 @@ from sweep import home
 from sweep.artifacts.students import student_folder
 from sweep.calibration.correction import raw_cost
 from sweep.errors import SynthesisError
-from sweep.processes import limit_threads
+from sweep.processes import compile_sooner, limit_threads
 from sweep.promotion.choice import Chosen
 from sweep.promotion.remeasure import test_scores
 from sweep.study import Study
@@ -91,7 +91,9 @@ def _spreads(
         # What an earlier promotion trained took its time; it stays with the candidate.
         known = {c.number: c.spread for c, _ in jobs.candidates(study.id) if c.spread is not None}
         return [known.get(choice.trial.number) for choice in chosen]
-    limit_threads(1)  # as workers train: with more, a seed would not lead to the same student twice
+    # As workers train: otherwise a seed would not lead to the same student twice.
+    limit_threads(1)
+    compile_sooner()
     from sweep.promotion.seeds import seed_spreads  # brings TensorFlow, which takes seconds
 
     return seed_spreads(study, [choice.trial for choice in chosen], seeds, progress)

@@ -9,7 +9,7 @@ from typing import NoReturn
 from sweep.annotating import Annotating
 from sweep.display import Display
 from sweep.messages import Noticed
-from sweep.processes import limit_threads, stop_on_signals
+from sweep.processes import compile_sooner, limit_threads, stop_on_signals
 from sweep.storage.database import open_storage
 from sweep.study import Study, load
 from sweep.worker.name import worker_name
@@ -27,6 +27,7 @@ def work_here(
     epoch, keep what there is, and hand its run back.
     """
     limit_threads(threads)
+    compile_sooner()
     stop = threading.Event()
     stop_on_signals(stop)
     opened = load(open_storage(url, create=False, patient=True), study)

@@ -12,7 +12,9 @@ import os
 import sys
 from pathlib import Path
 
+# As workers train (`sweep.processes`): otherwise a seed would not lead to the same student twice.
 os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
+os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
