@@ -145,7 +145,7 @@ def compile_sooner() -> None:
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if COMPILE_SOONER not in flags:
-        os.environ["XLA_FLAGS"] = f"{COMPILE_SOONER} {flags}".strip()  # of two, the last one counts: the user's
+        os.environ["XLA_FLAGS"] = f"{COMPILE_SOONER} {flags}".strip()  # of two, the last counts: the user's
 
 
 def _prepare(threads: int, tell: Tell, file_json: str) -> bool:

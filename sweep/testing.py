@@ -81,7 +81,7 @@ class SimulatedRuns:
             watch.look()
             time.sleep(min(left, self.settings.seconds / LOOKS))
         beta, epochs = recipe.training.beta, recipe.training.epochs
-        low = beta.initial if beta.schedule == "log-ramp" else beta.final
+        low = beta.final if beta.schedule == "constant" else beta.initial
         # Epochs of its own for each, on the way up to the final beta.
         count = min(self.settings.points, epochs - 1)
         chosen: Any = np.unique(np.linspace(0, epochs - 2, count).astype(int)) if count > 0 else []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # what brings TensorFlow
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trajectory after `epochs` of its epochs.
+    """A trajectory after `epochs` of its epochs, the last of which had this `beta` and left these `ebops`.
 
     `model` and `optimizer` are every variable of the two; `front` the epochs kept so far, `newcomer`
     the last one unless its score was constant, and `constant_since` the epoch since which it has been.
@@ -27,6 +27,8 @@ class Checkpoint:
     """
 
     epochs: int
+    beta: float
+    ebops: int
     model: "State"
     optimizer: "State"
     front: "list[Snapshot]"
@@ -42,6 +44,8 @@ class Checkpoint:
         header = {
             "about": about,
             "epochs": self.epochs,
+            "beta": self.beta,
+            "ebops": self.ebops,
             "constant_since": self.constant_since,
             "seconds": self.seconds,
             "newcomer": self.newcomer is not None,
@@ -84,6 +88,8 @@ class Checkpoint:
             front = [newcomer if newcomer is not None and s.epoch == newcomer.epoch else s for s in snapshots]
             return cls(
                 header["epochs"],
+                header["beta"],
+                header["ebops"],
                 states["model"],
                 states["optimizer"],
                 front,

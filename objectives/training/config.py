@@ -11,18 +11,24 @@ class BetaSchedule(Config):
     """HGQ's bit-cost regularizer over the epochs.
 
     `constant` holds `final` throughout. `log-ramp` holds `initial` for `warm_up` of the epochs,
-    then goes to `final` along a straight line in log(beta).
+    then goes to `final` along a straight line in log(beta). `ebops-ramp` holds `initial` for as long,
+    then sets beta, between `initial` and `final`, so that the student's EBOPs go from `first_ebops` to
+    `last_ebops` along a straight line in log(EBOPs) (`schedule.beta`).
     """
 
-    schedule: Literal["constant", "log-ramp"] = "log-ramp"
+    schedule: Literal["constant", "log-ramp", "ebops-ramp"] = "log-ramp"
     initial: float = Field(1e-7, gt=0, le=1)
     final: float = Field(1e-3, gt=0, le=1)
     warm_up: float = Field(0.1, ge=0, lt=1)
+    first_ebops: float = Field(20_000.0, gt=0, le=1e9)
+    last_ebops: float = Field(100.0, gt=0, le=1e9)
 
     @model_validator(mode="after")
     def _ramp_goes_up(self) -> Self:
-        if self.schedule == "log-ramp" and self.final < self.initial:
-            raise ValueError("a log-ramp needs final >= initial")
+        if self.schedule != "constant" and self.final < self.initial:
+            raise ValueError(f"a {self.schedule} needs final >= initial")
+        if self.schedule == "ebops-ramp" and self.last_ebops > self.first_ebops:
+            raise ValueError("an ebops-ramp needs first_ebops >= last_ebops")
         return self
 
 

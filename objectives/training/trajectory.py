@@ -82,14 +82,15 @@ def run_trajectory(
     front: list[Snapshot] = []
     newcomer: Snapshot | None = None
     constant_since: int | None = None
+    before: tuple[float, int] | None = None  # beta and EBOPs of the epoch before
     done = 0
     if resume is not None:
         trainer.load(resume.model)
         trainer.load_optimizer(resume.optimizer)
         front, newcomer, constant_since = list(resume.front), resume.newcomer, resume.constant_since
-        done = resume.epochs
+        done, before = resume.epochs, (resume.beta, resume.ebops)
     for epoch in range(done, training.epochs):
-        beta = schedule.beta(training.beta, epoch, training.epochs) if trainer.anneals else 0.0
+        beta = schedule.beta(training.beta, epoch, training.epochs, before) if trainer.anneals else 0.0
         order = epoch_order(
             trainer.data.zero_bias,
             trainer.data.exposure,
@@ -99,6 +100,7 @@ def run_trajectory(
         )
         loss = trainer.train_epoch(order, schedule.learning_rate(training, epoch), beta)
         outputs, ebops = trainer.measure()
+        before = beta, ebops
         if not np.isfinite(loss) or not np.isfinite(outputs).all():
             raise TrainingError(
                 f"training diverged in epoch {epoch} (loss {loss}): lower training.learning_rate"
@@ -119,13 +121,16 @@ def run_trajectory(
         if epoch == last_epoch:
             break
         if between_epochs is not None:
-            between_epochs(epoch + 1, _checkpoint(trainer, epoch + 1, front, newcomer, constant_since))
+            between_epochs(
+                epoch + 1, _checkpoint(trainer, epoch + 1, before, front, newcomer, constant_since)
+            )
     return Trajectory(_by_ebops(front), newcomer, constant_since)
 
 
 def _checkpoint(
     trainer: StudentTrainer,
     epochs: int,
+    last: tuple[float, int],
     front: list[Snapshot],
     newcomer: Snapshot | None,
     constant_since: int | None,
@@ -137,7 +142,7 @@ def _checkpoint(
         optimizer = trainer.optimizer_state()
         if optimizer is None:
             return None
-        return Checkpoint(epochs, trainer.state(), optimizer, kept, newcomer, constant_since)
+        return Checkpoint(epochs, *last, trainer.state(), optimizer, kept, newcomer, constant_since)
 
     return make
 

@@ -1,9 +1,9 @@
 """Runs that go on from a student of the front instead of starting anew.
 
 A student that was annealed to few bits is a better start for its neighbours on the front than random
-weights are: its run needs no new graph and begins near what is already good. Beta goes back to, or
-below, what the parent was trained with, and up again past it, at a learning rate and with an exposure
-fraction of its own. In the words of evolution: inherited weights, mutated training.
+weights are: its run needs no new graph and begins near what is already good. Beta goes back below what
+the parent was trained with, so that bits grow again, and up past it, at a learning rate and with an
+exposure fraction of its own. In the words of evolution: inherited weights, mutated training.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,6 +15,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from objectives.recipe import Recipe
+from objectives.training.config import BetaSchedule
 from sweep.artifacts.students import student_folder
 from sweep.errors import StudyError
 from sweep.search.history import STARTS_FROM, History
@@ -26,9 +27,12 @@ if TYPE_CHECKING:  # what takes seconds to import, and is not needed to choose
     from objectives.training.graphs import State
     from objectives.training.student_trainer import StudentTrainer
 
-#: Beta of a continued run in units of its parent's, log-uniform: where the ramp starts and ends.
+#: Beta of a continued log-ramp in units of its parent's, log-uniform: where it starts and ends.
 FIRST_BETA = (0.1, 1.0)
 LAST_BETA = (2.0, 10.0)
+#: The same of an ebops-ramp, which ends where its EBOPs say; and these in units of the parent's.
+FIRST_BETA_OF_EBOPS = (0.03, 0.3)
+FIRST_EBOPS, LAST_EBOPS = 4.0, 0.05
 #: Share of the epochs at the first beta, in which the optimizer finds its feet.
 WARM_UP = 0.2
 #: A parent whose graph this worker would have to compile is chosen so much less often.
@@ -49,8 +53,11 @@ class Continuation:
     def continued(self, drawn: Recipe, epochs: int) -> Recipe:
         """Return the drawn recipe with the epochs and the ramp of this continuation."""
         beta = drawn.training.beta
-        if beta.schedule == "log-ramp" and drawn.quantization.scheme == "hgq":
+        if beta.schedule != "constant" and drawn.quantization.scheme == "hgq":
             ramp = {"initial": self.first_beta, "final": self.last_beta, "warm_up": WARM_UP}
+            if beta.schedule == "ebops-ramp":
+                ebops = max(self.parent.user_attrs["cost"]["ebops"], 1)
+                ramp |= {"warm_up": 0.0, "first_ebops": ebops * FIRST_EBOPS, "last_ebops": ebops * LAST_EBOPS}
             beta = beta.model_copy(update=ramp)
         training = drawn.training.model_copy(update={"epochs": epochs, "beta": beta})
         return drawn.model_copy(update={"training": training})
@@ -84,7 +91,7 @@ def choose_parent(
         ]
     )
     chosen = int(rng.choice(len(points), p=weights / weights.sum()))
-    first, last = _ramp(points[chosen].user_attrs["beta"], space, rng)
+    first, last = _ramp(points[chosen].user_attrs["beta"], recipes[chosen].training.beta, space, rng)
     inherited = {name: value for name, value in runs[chosen].params.items() if name not in DRAWN}
     params = space.params_at_beta(inherited, last) or inherited
     return Continuation(points[chosen], params, first, last)
@@ -139,10 +146,23 @@ def _start_state(study: Study, run: Mapping[str, Any], trainer: "StudentTrainer"
     return trainer.adopt(network, fraction)
 
 
-def _ramp(beta: float, space: SearchSpace, rng: np.random.Generator) -> tuple[float, float]:
-    """Return the first and last beta after a parent trained with `beta`, inside what the study searches."""
-    first, last = (beta * float(np.exp(rng.uniform(*np.log(between)))) for between in (FIRST_BETA, LAST_BETA))
+def _ramp(
+    beta: float, parents: BetaSchedule, space: SearchSpace, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Return the first and last beta after a parent trained with `beta`, inside what the study searches.
+
+    `parents` is the schedule that it was trained by: the last beta of an ebops-ramp is a limit.
+    """
     allowed = space.beta_range()
+    if parents.schedule == "ebops-ramp":
+        low, high = (allowed.low, allowed.high) if allowed else (0.0, parents.final)
+        return min(max(beta * _between(FIRST_BETA_OF_EBOPS, rng), low), high), high
     low, high = (allowed.low, allowed.high) if allowed else (0.0, 1.0)
+    first, last = (beta * _between(between, rng) for between in (FIRST_BETA, LAST_BETA))
     last = min(max(last, low), high)
     return min(max(first, low), last), last
+
+
+def _between(ends: tuple[float, float], rng: np.random.Generator) -> float:
+    """Return a number between two others, evenly distributed in its logarithm."""
+    return float(np.exp(rng.uniform(*np.log(ends))))

@@ -38,21 +38,25 @@ MAX_CHECKED_VALUES = 1024
 #: Combinations of one model's values that are checked against its cross-field constraints.
 MAX_CHECKED_COMBINATIONS = 4096
 
-#: Values, and sections of them, that decide nothing unless another value is what stands here. They are
-#: then neither suggested nor counted, and have their default. `Architecture`, `Quantization` and
+#: Schedules along which beta changes.
+RAMPS = ("log-ramp", "ebops-ramp")
+#: Values, and sections of them, that decide nothing unless another value is one of what stands here. They
+#: are then neither suggested nor counted, and have their default. `Architecture`, `Quantization` and
 #: `Recipe` agree: see their validators.
-MATTERS_ONLY_IF: Mapping[str, tuple[str, Scalar]] = {
-    "student.filters": ("student.family", "cicada-v2"),
-    "student.kernel": ("student.family", "cicada-v2"),
-    "student.stride": ("student.family", "cicada-v2"),
-    "quantization.weights": ("quantization.scheme", "hgq"),
-    "quantization.data": ("quantization.scheme", "hgq"),
-    "quantization.score_rounding": ("quantization.scheme", "hgq"),
-    "quantization.layers": ("quantization.scheme", "qkeras"),
-    "quantization.layers.conv": ("student.family", "cicada-v2"),
-    "training.beta": ("quantization.scheme", "hgq"),
-    "training.beta.initial": ("training.beta.schedule", "log-ramp"),
-    "training.beta.warm_up": ("training.beta.schedule", "log-ramp"),
+MATTERS_ONLY_IF: Mapping[str, tuple[str, tuple[Scalar, ...]]] = {
+    "student.filters": ("student.family", ("cicada-v2",)),
+    "student.kernel": ("student.family", ("cicada-v2",)),
+    "student.stride": ("student.family", ("cicada-v2",)),
+    "quantization.weights": ("quantization.scheme", ("hgq",)),
+    "quantization.data": ("quantization.scheme", ("hgq",)),
+    "quantization.score_rounding": ("quantization.scheme", ("hgq",)),
+    "quantization.layers": ("quantization.scheme", ("qkeras",)),
+    "quantization.layers.conv": ("student.family", ("cicada-v2",)),
+    "training.beta": ("quantization.scheme", ("hgq",)),
+    "training.beta.initial": ("training.beta.schedule", RAMPS),
+    "training.beta.warm_up": ("training.beta.schedule", RAMPS),
+    "training.beta.first_ebops": ("training.beta.schedule", ("ebops-ramp",)),
+    "training.beta.last_ebops": ("training.beta.schedule", ("ebops-ramp",)),
 }
 
 _SCHEME = "quantization.scheme"
@@ -61,8 +65,8 @@ _BETA_INITIAL = "training.beta.initial"
 _BETA_FINAL = "training.beta.final"
 
 
-def _conditions(path: str) -> list[tuple[str, Scalar]]:
-    """Return what must hold for the value at `path` to matter: (another path, its value) pairs."""
+def _conditions(path: str) -> list[tuple[str, tuple[Scalar, ...]]]:
+    """Return what must hold for the value at `path` to matter: (another path, its values) pairs."""
     return [needed for part, needed in MATTERS_ONLY_IF.items() if path == part or path.startswith(f"{part}.")]
 
 
@@ -449,7 +453,7 @@ class SearchSpace:
     def whole_ramp(self) -> dict[str, Any]:
         """Return the parameter by which beta ramps through all that is searched; none without such a ramp."""
         final = self.beta_range()
-        is_ramp = self.fixed.get(_BETA_SCHEDULE) == "log-ramp" and self._matters(_BETA_FINAL, {})
+        is_ramp = self.fixed.get(_BETA_SCHEDULE) in RAMPS and self._matters(_BETA_FINAL, {})
         return {_BETA_FINAL: final.high} if final and is_ramp else {}
 
     def example(self) -> Recipe:
@@ -488,12 +492,12 @@ class SearchSpace:
 
     def _matters(self, path: str, values: Mapping[str, Any]) -> bool:
         return all(
-            values.get(decider, self.fixed.get(decider)) == needed for decider, needed in _conditions(path)
+            values.get(decider, self.fixed.get(decider)) in needed for decider, needed in _conditions(path)
         )
 
     def _why_it_does_not_matter(self, path: str) -> str:
-        needs = " and ".join(f"{decider} is {needed}" for decider, needed in _conditions(path))
-        return f"it decides nothing unless {needs}"
+        needs = [f"{decider} is {' or '.join(map(str, needed))}" for decider, needed in _conditions(path)]
+        return f"it decides nothing unless {' and '.join(needs)}"
 
     def _build(self, params: Mapping[str, Any]) -> Recipe:
         values: dict[str, Any] = self.fixed | dict(params)
@@ -508,7 +512,8 @@ class SearchSpace:
     def _check_that_all_matter(self) -> None:
         for path in self._searched:
             for decider, needed in _conditions(path):
-                if needed not in self._searched.get(decider, (self.fixed.get(decider),)):
+                found = self._searched.get(decider, (self.fixed.get(decider),))
+                if not any(value in found for value in needed):
                     raise SearchSpaceError(
                         f"{path}: {self._why_it_does_not_matter(path)}, give it a fixed value"
                     )
@@ -521,12 +526,13 @@ class SearchSpace:
         """
         final = self._searched.get(_BETA_FINAL)
         schedules = self._searched.get(_BETA_SCHEDULE, (self.fixed.get(_BETA_SCHEDULE),))
-        if not isinstance(final, Range) or "log-ramp" not in schedules:
+        ramp = next((ramp for ramp in RAMPS if ramp in cast(tuple[Scalar, ...], schedules)), None)
+        if not isinstance(final, Range) or ramp is None:
             return
         if self.fixed.get(_BETA_INITIAL) != final.low:
             found = self.fixed.get(_BETA_INITIAL, self._searched.get(_BETA_INITIAL))
             raise SearchSpaceError(
-                f"{_BETA_INITIAL}: with a log-ramp to a range of {_BETA_FINAL} it must be fixed at that"
+                f"{_BETA_INITIAL}: with schedule {ramp} and a range of {_BETA_FINAL} it must be fixed at that"
                 f" range's low end, {show(final.low)}, not {_show_domain(found)}: points on the ramp become"
                 " trials with the beta they were found at"
             )

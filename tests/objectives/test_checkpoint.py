@@ -31,7 +31,7 @@ def checkpoint(**changes: Any) -> Checkpoint:
     model = [np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros((), np.int8)]
     front = [snapshot(1), snapshot(4)]
     return dataclasses.replace(
-        Checkpoint(5, model, [np.ones(4, np.float64)], front, front[1], None, 12.5), **changes
+        Checkpoint(5, 2e-5, 120, model, [np.ones(4, np.float64)], front, front[1], None, 12.5), **changes
     )
 
 
@@ -88,9 +88,13 @@ def test_an_object_that_would_have_to_be_unpickled_is_refused(tmp_path: Path) ->
         Checkpoint.load(file, "run 7")
 
 
+@pytest.mark.parametrize("ramp", ["log-ramp", "ebops-ramp"])
 def test_a_run_that_was_left_ends_as_if_it_had_not_been(
-    trainer: Trainer, recipe: Recipe, judge: Judge, tmp_path: Path
+    ramp: str, trainer: Trainer, recipe: Recipe, judge: Judge, tmp_path: Path
 ) -> None:
+    content = recipe.model_dump()
+    content["training"]["beta"]["schedule"] = ramp
+    recipe = Recipe.model_validate(content)
     undisturbed = run_trajectory(trainer, recipe, 3, judge)
     file = tmp_path / "0.npz"
 

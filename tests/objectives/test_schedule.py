@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from objectives.training.config import BetaSchedule, Training
-from objectives.training.schedule import FLOOR, beta, learning_rate
+from objectives.training.schedule import ANSWER, FLOOR, LARGEST_ANSWER, beta, learning_rate
 
 
 @st.composite
@@ -40,6 +40,53 @@ def test_a_single_epoch_has_the_final_beta() -> None:
 def test_constant_is_final_throughout(epochs: int) -> None:
     constant = BetaSchedule(schedule="constant", initial=1e-1, final=1e-4)
     assert {beta(constant, epoch, epochs) for epoch in range(epochs)} == {1e-4}
+
+
+# ---- beta that follows EBOPs ---------------------------------------------------------------------
+
+FOLLOWING = BetaSchedule(
+    schedule="ebops-ramp", initial=1e-5, final=1e-2, warm_up=0.2, first_ebops=10_000, last_ebops=100
+)
+
+
+@given(st.integers(0, 60), st.floats(-5, -2).map(lambda x: 10**x), st.integers(0, 10**7))
+def test_an_ebops_ramp_stays_in_its_range_and_takes_small_steps(
+    epoch: int, before: float, ebops: int
+) -> None:
+    now = beta(FOLLOWING, epoch, 61, (before, ebops))
+    assert 1e-5 <= now <= 1e-2
+    if epoch <= 12:
+        assert now == 1e-5, "the warm-up"
+    else:
+        assert 1 / LARGEST_ANSWER * 0.999 <= now / before <= LARGEST_ANSWER * 1.001
+
+
+def test_an_ebops_ramp_answers_ebops_that_are_off_their_line() -> None:
+    def at_half_way(ebops: int) -> float:
+        return beta(FOLLOWING, 6, 11, (1e-4, ebops)) / 1e-4
+
+    assert at_half_way(1000) == pytest.approx(1), "10,000 to 100, half of the way in the logarithm"
+    assert at_half_way(1200) == pytest.approx(1.2**ANSWER)
+    assert at_half_way(800) == pytest.approx(0.8**ANSWER)
+    assert at_half_way(1_000_000) == LARGEST_ANSWER
+    assert at_half_way(0) == 1 / LARGEST_ANSWER
+
+
+def test_the_first_epoch_of_an_ebops_ramp_has_the_initial_beta() -> None:
+    assert beta(FOLLOWING.model_copy(update={"warm_up": 0.0}), 0, 10) == 1e-5
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
+def test_ebops_that_follow_beta_late_stay_near_their_line(scale: float) -> None:
+    """A student whose EBOPs go a fifth of the way, each epoch, to what beta would leave of them."""
+    epochs, ebops, before = 60, 50_000.0, None
+    for epoch in range(epochs):
+        now = beta(FOLLOWING, epoch, epochs, before)
+        ebops *= (scale * 0.3 / now / ebops) ** 0.2
+        before = (now, round(ebops))
+        done = max((epoch - 0.2 * 59) / (0.8 * 59), 0)
+        if done > 0.3:
+            assert 0.5 < ebops / (10_000 * 0.01**done) < 2
 
 
 def rates(epochs: int, restarts: int, first: float = 1e-2) -> list[float]:

@@ -150,6 +150,18 @@ def test_a_run_follows_its_recipe() -> None:
     assert [asked[0] for asked in other.asked] != orders
 
 
+def test_beta_of_an_ebops_ramp_follows_the_epoch_before() -> None:
+    ramp = {"schedule": "ebops-ramp", "initial": 1e-5, "final": 1e-2, "warm_up": 0.0}
+    run = Scripted([(1.0, 0.0, ebops) for ebops in (90_000, 20_000, 30, 30, 4000, 100)])
+    run.run(beta=ramp)
+    training = Recipe.model_validate({"training": {"epochs": 6, "beta": ramp}}).training
+    asked = [beta for _, _, beta in run.asked]
+    before = [None, *zip(asked, (ebops for *_, ebops in run.epochs), strict=True)][:6]
+    assert asked == [schedule.beta(training.beta, n, 6, each) for n, each in enumerate(before)]
+    assert asked[1] > asked[0]
+    assert asked[3] < asked[2]
+
+
 def test_each_epoch_is_told() -> None:
     told: list[tuple[int, float, Mapping[str, float], int]] = []
     run = Scripted([(0.1, 0.2, 9), (0.3, 0.4, 7)])

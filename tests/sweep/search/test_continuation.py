@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from objectives.config import content_digest
 from objectives.recipe import Recipe
 from objectives.training import schedule
+from objectives.training.config import BetaSchedule
 from objectives.training.trainer import Trainer
 from sweep import home
 from sweep.errors import StudyError
@@ -24,7 +25,10 @@ from sweep.messages import Message, Noticed
 from sweep.search.continuation import (
     DRAWN,
     FIRST_BETA,
+    FIRST_BETA_OF_EBOPS,
+    FIRST_EBOPS,
     LAST_BETA,
+    LAST_EBOPS,
     WARM_UP,
     Continuation,
     _ramp,
@@ -184,7 +188,7 @@ def test_a_ramp_goes_up_inside_what_is_searched(ends: list[float], beta: float, 
     low, high = ends
     final = {"low": low, "high": high, "log": True} if low < high else low
     space = SearchSpace.parse({"training": {"beta": {"initial": low, "final": final}}})
-    first, last = _ramp(beta, space, np.random.default_rng(seed))
+    first, last = _ramp(beta, BetaSchedule(), space, np.random.default_rng(seed))
     assert first <= last
     if low < high:
         assert low <= first
@@ -200,7 +204,7 @@ def test_a_ramp_goes_up_inside_what_is_searched(ends: list[float], beta: float, 
 @given(betas, st.integers(0, 2**32))
 def test_any_point_of_a_ramp_is_of_the_space(beta: float, seed: int) -> None:
     space = SearchSpace.parse({"training": {"beta": {"initial": 1e-7, "final": FINAL}}})
-    first, last = _ramp(min(max(beta, 1e-7), 1e-2), space, np.random.default_rng(seed))
+    first, last = _ramp(min(max(beta, 1e-7), 1e-2), BetaSchedule(), space, np.random.default_rng(seed))
     params = space.params_at_beta({}, last)
     assert params is not None
     continuation = Continuation(create_trial(value=0.0), params, first, last)
@@ -211,6 +215,30 @@ def test_any_point_of_a_ramp_is_of_the_space(beta: float, seed: int) -> None:
         assert harvested is not None
         space.resolve(harvested)
         create_trial(value=0.0, params=harvested, distributions=space.distributions)
+
+
+@given(st.tuples(betas, betas).map(sorted), betas, st.integers(0, 2**32))
+def test_an_ebops_ramp_begins_below_its_parents_beta(ends: list[float], beta: float, seed: int) -> None:
+    low, high = ends
+    beta = min(max(beta, low), high)
+    parents = BetaSchedule(schedule="ebops-ramp", initial=low, final=high)
+    for final in ({"low": low, "high": high, "log": True}, high) if low < high else (high,):
+        content = {"schedule": "ebops-ramp", "initial": low, "final": final}
+        space = SearchSpace.parse({"training": {"beta": content}})
+        first, last = _ramp(beta, parents, space, np.random.default_rng(seed))
+        assert first <= last == high
+        small, large = FIRST_BETA_OF_EBOPS
+        assert first == low or small * 0.999 <= first / beta <= large * 1.001
+
+
+def test_ebops_go_from_above_the_parents_to_next_to_nothing() -> None:
+    ramp = {"schedule": "ebops-ramp", "initial": 1e-5, "final": 1e-2}
+    drawn = Recipe.model_validate({"training": {"beta": ramp}})
+    parent = create_trial(value=0.0, user_attrs={"cost": {"ebops": 500}})
+    beta = Continuation(parent, {}, 2e-6, 1e-2).continued(drawn, 9).training.beta
+    assert (beta.schedule, beta.initial, beta.final, beta.warm_up) == ("ebops-ramp", 2e-6, 1e-2, 0.0)
+    assert (beta.first_ebops, beta.last_ebops) == (500 * FIRST_EBOPS, 500 * LAST_EBOPS)
+    assert beta.first_ebops > 500 > beta.last_ebops
 
 
 def continuation(first: float = 2e-6, last: float = 3e-5) -> Continuation:

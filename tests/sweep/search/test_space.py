@@ -85,11 +85,13 @@ def students(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def betas(draw: st.DrawFn) -> dict[str, Any]:
-    schedule = draw(words("constant", "log-ramp"))
+    schedule = draw(words("constant", "log-ramp", "ebops-ramp"))
     found: dict[str, Any] = {"schedule": schedule, "final": draw(floats(1e-3, 1))}
     if schedule in ("constant", ["constant"]):
         return found
     found |= draw(section(warm_up=floats(0, 0.9)))
+    if schedule not in ("log-ramp", ["log-ramp"]) and "ebops-ramp" in schedule:
+        found |= draw(section(first_ebops=floats(1e3, 1e5), last_ebops=floats(1, 1e3)))
     if isinstance(found["final"], dict):
         return found | {"initial": found["final"]["low"]}
     smallest = min(found["final"]) if isinstance(found["final"], list) else found["final"]
@@ -249,6 +251,13 @@ def test_points_of_a_ramp_are_points_of_the_space(content: dict[str, Any], data:
         ("training.beta.final", {"low": 1e-6, "high": 1e-2}, "training.beta.initial: "),
         ("training.beta.final", {"low": 1e-8, "high": 1e-2}, "training.beta.initial: "),
         ("training.beta", {"schedule": "constant", "initial": [1e-7, 1e-6]}, "decides nothing unless"),
+        ("training.beta", {"schedule": "log-ramp", "last_ebops": [50, 100]}, "schedule is ebops-ramp"),
+        ("training.beta", {"schedule": "ebops-ramp", "first_ebops": 50}, "first_ebops >= last_ebops"),
+        (
+            "training.beta",
+            {"schedule": "ebops-ramp", "final": {"low": 1e-6, "high": 1e-2}},
+            "with schedule ebops-ramp and a range",
+        ),
         ("student", {"family": "cicada-v1", "filters": [2, 4]}, "decides nothing unless"),
     ],
 )
@@ -334,7 +343,7 @@ def test_the_table_of_what_matters_agrees_with_the_architecture(path: str) -> No
     for family in ("cicada-v1", "cicada-v2"):
         default = Architecture.model_fields[name].default
         built = Architecture.model_validate({decider.removeprefix("student."): family, name: default + 1})
-        assert (getattr(built, name) != default) == (family == needed)
+        assert (getattr(built, name) != default) == (family in needed)
 
 
 def test_what_the_family_ignores_is_not_suggested() -> None:
