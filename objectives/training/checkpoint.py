@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from objectives.errors import TrainingError
+from objectives.training.schedule import Course
 
 if TYPE_CHECKING:  # what brings TensorFlow
     from objectives.training.graphs import State
@@ -19,7 +20,7 @@ if TYPE_CHECKING:  # what brings TensorFlow
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trajectory after `epochs` of its epochs, the last of which had this `beta` and left these `ebops`.
+    """A trajectory after `epochs` of its epochs, and the `course` of its beta.
 
     `model` and `optimizer` are every variable of the two; `front` the epochs kept so far, `newcomer`
     the last one unless its score was constant, and `constant_since` the epoch since which it has been.
@@ -27,8 +28,7 @@ class Checkpoint:
     """
 
     epochs: int
-    beta: float
-    ebops: int
+    course: Course
     model: "State"
     optimizer: "State"
     front: "list[Snapshot]"
@@ -44,8 +44,7 @@ class Checkpoint:
         header = {
             "about": about,
             "epochs": self.epochs,
-            "beta": self.beta,
-            "ebops": self.ebops,
+            "course": asdict(self.course),
             "constant_since": self.constant_since,
             "seconds": self.seconds,
             "newcomer": self.newcomer is not None,
@@ -88,8 +87,7 @@ class Checkpoint:
             front = [newcomer if newcomer is not None and s.epoch == newcomer.epoch else s for s in snapshots]
             return cls(
                 header["epochs"],
-                header["beta"],
-                header["ebops"],
+                Course(**header["course"]),
                 states["model"],
                 states["optimizer"],
                 front,

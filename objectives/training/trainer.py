@@ -97,7 +97,7 @@ class Trainer:
 
     def state(self) -> State:
         """Return a copy of every variable of the student."""
-        return [np.array(v) for v in self.model.weights]
+        return [np.array(v.numpy()) for v in self.model.weights]
 
     def load(self, state: State) -> None:
         """Put the student back to a `state`."""
@@ -131,7 +131,7 @@ class Trainer:
 
     def optimizer_state(self) -> State:
         """Return a copy of every variable of the optimizer."""
-        return [np.array(v) for v in self.optimizer.variables]
+        return [np.array(v.numpy()) for v in self.optimizer.variables]
 
     def load_optimizer(self, state: State) -> None:
         """Put the optimizer back to a state."""

@@ -22,6 +22,8 @@ from objectives.training.student_trainer import StudentTrainer
 Floats = NDArray[np.floating[Any]]
 #: Epochs in a row with a constant score after which a student is dead; some come back before.
 DEAD_AFTER = 5
+#: Deaths in one run after each of which an ebops-ramp goes back to the epoch before, and on more gently.
+REVIVALS = 8
 #: From validation scores to what is maximized, by name.
 Judge = Callable[[Floats], Mapping[str, float]]
 
@@ -75,22 +77,25 @@ def run_trajectory(
     bit for bit. `on_epoch` is called with (epoch, loss, scores, EBOPs); `between_epochs` after each epoch
     with (epochs done, what makes a checkpoint), and may raise to leave the run there. A student whose
     validation scores have been all equal for `DEAD_AFTER` epochs, or are at the end, is dead, and the run
-    ends. Raises TrainingError when loss or scores stop being finite.
+    ends; along an ebops-ramp it goes on as it was before the first of them, `REVIVALS` times at most.
+    Raises TrainingError when loss or scores stop being finite.
     """
     training = recipe.training
     trainer.start(recipe.quantization, seed, parent)
     front: list[Snapshot] = []
     newcomer: Snapshot | None = None
     constant_since: int | None = None
-    before: tuple[float, int] | None = None  # beta and EBOPs of the epoch before
+    course = schedule.Course()
     done = 0
     if resume is not None:
         trainer.load(resume.model)
         trainer.load_optimizer(resume.optimizer)
         front, newcomer, constant_since = list(resume.front), resume.newcomer, resume.constant_since
-        done, before = resume.epochs, (resume.beta, resume.ebops)
+        done, course = resume.epochs, resume.course
+    revives = trainer.anneals and training.beta.schedule == "ebops-ramp"
+    alive = _everything(trainer, trainer.state()) if revives else None
     for epoch in range(done, training.epochs):
-        beta = schedule.beta(training.beta, epoch, training.epochs, before) if trainer.anneals else 0.0
+        beta = schedule.beta(training.beta, epoch, training.epochs, course) if trainer.anneals else 0.0
         order = epoch_order(
             trainer.data.zero_bias,
             trainer.data.exposure,
@@ -98,39 +103,53 @@ def run_trajectory(
             training.batch,
             np.random.default_rng([seed, epoch]),
         )
-        loss = trainer.train_epoch(order, schedule.learning_rate(training, epoch), beta)
+        learning_rate = schedule.learning_rate(training, epoch) * course.slowdown
+        loss = trainer.train_epoch(order, learning_rate, beta)
         outputs, ebops = trainer.measure()
-        before = beta, ebops
         if not np.isfinite(loss) or not np.isfinite(outputs).all():
             raise TrainingError(
                 f"training diverged in epoch {epoch} (loss {loss}): lower training.learning_rate"
             )
-        if outputs.min() == outputs.max():
+        is_constant = outputs.min() == outputs.max()
+        if is_constant and alive is not None and course.deaths < REVIVALS:
+            course = course.died(beta)
+            trainer.load(alive[0])
+            trainer.load_optimizer(alive[1])
+        elif is_constant:
             newcomer = None
             constant_since = epoch if constant_since is None else constant_since
-            if epoch + 1 - constant_since == DEAD_AFTER:
+            if epoch + 1 - constant_since == DEAD_AFTER or alive is not None:
                 break
         else:
             constant_since = None
+            course = course.survived(beta, ebops)
             scores = judge(outputs)
             if on_epoch is not None:
                 on_epoch(epoch, loss, scores, ebops)
             newcomer = Snapshot(epoch, beta, loss, tuple(scores.values()), ebops, trainer.state())
             if not any(kept.dominates(newcomer) for kept in front):
                 front = [kept for kept in front if not newcomer.dominates(kept)] + [newcomer]
+            if revives:
+                alive = _everything(trainer, newcomer.state)
         if epoch == last_epoch:
             break
         if between_epochs is not None:
             between_epochs(
-                epoch + 1, _checkpoint(trainer, epoch + 1, before, front, newcomer, constant_since)
+                epoch + 1, _checkpoint(trainer, epoch + 1, course, front, newcomer, constant_since)
             )
     return Trajectory(_by_ebops(front), newcomer, constant_since)
+
+
+def _everything(trainer: StudentTrainer, state: State) -> tuple[State, State] | None:
+    """Return the student's and the optimizer's variables; None where training cannot go back to them."""
+    optimizer = trainer.optimizer_state()
+    return None if optimizer is None else (state, optimizer)
 
 
 def _checkpoint(
     trainer: StudentTrainer,
     epochs: int,
-    last: tuple[float, int],
+    course: schedule.Course,
     front: list[Snapshot],
     newcomer: Snapshot | None,
     constant_since: int | None,
@@ -142,7 +161,7 @@ def _checkpoint(
         optimizer = trainer.optimizer_state()
         if optimizer is None:
             return None
-        return Checkpoint(epochs, *last, trainer.state(), optimizer, kept, newcomer, constant_since)
+        return Checkpoint(epochs, course, trainer.state(), optimizer, kept, newcomer, constant_since)
 
     return make
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from objectives.errors import TrainingError
 from objectives.recipe import Recipe
 from objectives.training.checkpoint import Checkpoint
+from objectives.training.schedule import Course
 from objectives.training.trainer import Trainer
 from objectives.training.trajectory import Snapshot, Trajectory, run_trajectory
 
@@ -31,7 +32,10 @@ def checkpoint(**changes: Any) -> Checkpoint:
     model = [np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros((), np.int8)]
     front = [snapshot(1), snapshot(4)]
     return dataclasses.replace(
-        Checkpoint(5, 2e-5, 120, model, [np.ones(4, np.float64)], front, front[1], None, 12.5), **changes
+        Checkpoint(
+            5, Course(2e-5, 120, 1e-3, 0.7, 1), model, [np.ones(4, np.float64)], front, front[1], None, 12.5
+        ),
+        **changes,
     )
 
 

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from objectives.training.config import BetaSchedule, Training
-from objectives.training.schedule import ANSWER, FLOOR, LARGEST_ANSWER, beta, learning_rate
+from objectives.training.schedule import ANSWER, FLOOR, LARGEST_ANSWER, Course, beta, learning_rate
 
 
 @st.composite
@@ -53,7 +53,7 @@ FOLLOWING = BetaSchedule(
 def test_an_ebops_ramp_stays_in_its_range_and_takes_small_steps(
     epoch: int, before: float, ebops: int
 ) -> None:
-    now = beta(FOLLOWING, epoch, 61, (before, ebops))
+    now = beta(FOLLOWING, epoch, 61, Course(before, ebops))
     assert 1e-5 <= now <= 1e-2
     if epoch <= 12:
         assert now == 1e-5, "the warm-up"
@@ -63,7 +63,7 @@ def test_an_ebops_ramp_stays_in_its_range_and_takes_small_steps(
 
 def test_an_ebops_ramp_answers_ebops_that_are_off_their_line() -> None:
     def at_half_way(ebops: int) -> float:
-        return beta(FOLLOWING, 6, 11, (1e-4, ebops)) / 1e-4
+        return beta(FOLLOWING, 6, 11, Course(1e-4, ebops)) / 1e-4
 
     assert at_half_way(1000) == pytest.approx(1), "10,000 to 100, half of the way in the logarithm"
     assert at_half_way(1200) == pytest.approx(1.2**ANSWER)
@@ -79,11 +79,11 @@ def test_the_first_epoch_of_an_ebops_ramp_has_the_initial_beta() -> None:
 @pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
 def test_ebops_that_follow_beta_late_stay_near_their_line(scale: float) -> None:
     """A student whose EBOPs go a fifth of the way, each epoch, to what beta would leave of them."""
-    epochs, ebops, before = 60, 50_000.0, None
+    epochs, ebops, course = 60, 50_000.0, Course()
     for epoch in range(epochs):
-        now = beta(FOLLOWING, epoch, epochs, before)
+        now = beta(FOLLOWING, epoch, epochs, course)
         ebops *= (scale * 0.3 / now / ebops) ** 0.2
-        before = (now, round(ebops))
+        course = course.survived(now, round(ebops))
         done = max((epoch - 0.2 * 59) / (0.8 * 59), 0)
         if done > 0.3:
             assert 0.5 < ebops / (10_000 * 0.01**done) < 2

@@ -20,6 +20,7 @@ from objectives.training.graphs import State
 from objectives.training.trainer import Trainer
 from objectives.training.trajectory import (
     DEAD_AFTER,
+    REVIVALS,
     Snapshot,
     Trajectory,
     epoch_order,
@@ -84,6 +85,23 @@ class Scripted:
     def judge(self, outputs: NDArray[Any]) -> Mapping[str, float]:
         one, two, _ = self.epochs[int(outputs[-1]) - 1]
         return {"one": one, "two": two}
+
+
+class Revivable(Scripted):
+    """A scripted student whose optimizer can be put back, too; notes what is."""
+
+    def __init__(self, epochs: list[Epoch], **more: Any) -> None:
+        super().__init__(epochs, **more)
+        self.loaded: list[tuple[int, int]] = []
+
+    def optimizer_state(self) -> list[NDArray[Any]]:
+        return [np.array(100 + self.done)]
+
+    def load(self, state: State) -> None:
+        self.state_loaded = int(state[0])
+
+    def load_optimizer(self, state: State) -> None:
+        self.loaded.append((self.state_loaded, int(state[0])))
 
 
 epochs_of_runs = st.lists(
@@ -152,12 +170,14 @@ def test_a_run_follows_its_recipe() -> None:
 
 def test_beta_of_an_ebops_ramp_follows_the_epoch_before() -> None:
     ramp = {"schedule": "ebops-ramp", "initial": 1e-5, "final": 1e-2, "warm_up": 0.0}
-    run = Scripted([(1.0, 0.0, ebops) for ebops in (90_000, 20_000, 30, 30, 4000, 100)])
+    run = Revivable([(1.0, 0.0, ebops) for ebops in (90_000, 20_000, 30, 30, 4000, 100)])
     run.run(beta=ramp)
     training = Recipe.model_validate({"training": {"epochs": 6, "beta": ramp}}).training
     asked = [beta for _, _, beta in run.asked]
-    before = [None, *zip(asked, (ebops for *_, ebops in run.epochs), strict=True)][:6]
-    assert asked == [schedule.beta(training.beta, n, 6, each) for n, each in enumerate(before)]
+    course = schedule.Course()
+    for epoch, beta in enumerate(asked):
+        assert beta == schedule.beta(training.beta, epoch, 6, course)
+        course = course.survived(beta, run.epochs[epoch][2])
     assert asked[1] > asked[0]
     assert asked[3] < asked[2]
 
@@ -405,3 +425,42 @@ def test_thinning_looks_at_scores_in_their_order() -> None:
         Snapshot(2, 1e-6, 1.0, (0.9, 0.2), 102, []),
     ]
     assert thin(front, 1) == [front[2]]
+
+
+# ---- back from the dead ---------------------------------------------------------------------------
+
+
+RAMP = {"schedule": "ebops-ramp", "initial": 1e-5, "final": 1e-2, "warm_up": 0.0}
+
+
+def test_along_an_ebops_ramp_a_student_that_dies_goes_on_as_it_was_before() -> None:
+    run = Revivable([(1.0, 0.0, 90_000 - n) for n in range(20)], constant=[9, 10])
+    trajectory = run.run(beta=RAMP, learning_rate=0.1)
+    assert run.loaded == [(8, 109), (8, 109)], "the student and its optimizer, both times from epoch 8"
+    rates, asked = [rate for _, rate, _ in run.asked], [beta for *_, beta in run.asked]
+    assert rates == pytest.approx([*[0.1] * 10, 0.07, *[0.049] * 9]), "and learns more slowly"
+    assert asked[10] == pytest.approx(0.1 * asked[9]), "at a lower beta"
+    assert asked[11] == pytest.approx(max(0.1 * asked[10], 1e-5))
+    assert asked[19] > asked[11], "which may rise again"
+    assert (trajectory.died_at, trajectory.end and trajectory.end.epoch) == (None, 19)
+    assert {9, 10}.isdisjoint(snapshot.epoch for snapshot in trajectory.snapshots)
+
+
+def test_who_dies_at_once_begins_again() -> None:
+    run = Revivable([(1.0, 0.0, 500)] * 3, constant=[0])
+    assert run.run(beta=RAMP).died_at is None
+    assert run.loaded == [(-1, 100)]
+
+
+def test_who_dies_too_often_stays_dead() -> None:
+    run = Revivable([(1.0, 0.0, 5000)] * 30, constant=range(2, 30))
+    trajectory = run.run(beta=RAMP)
+    assert len(run.asked) == 2 + REVIVALS + 1
+    assert (trajectory.died_at, trajectory.end) == (2 + REVIVALS, None)
+    assert [snapshot.epoch for snapshot in trajectory.snapshots] == [0]
+
+
+def test_along_other_ramps_nobody_is_brought_back() -> None:
+    run = Revivable([(1.0, 0.0, 5000)] * 30, constant=range(2, 30))
+    assert run.run().died_at == 2
+    assert not run.loaded
