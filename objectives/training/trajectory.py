@@ -22,8 +22,9 @@ from objectives.training.student_trainer import StudentTrainer
 Floats = NDArray[np.floating[Any]]
 #: Epochs in a row with a constant score after which a student is dead; some come back before.
 DEAD_AFTER = 5
-#: Deaths in one run after each of which an ebops-ramp goes back to the epoch before, and on more gently.
-REVIVALS = 8
+#: Deaths in the first half of a run after each of which an ebops-ramp goes back to the epoch before, and on
+#: more gently. Later ones are its end: the student had as few bits as it can do with.
+REVIVALS = 3
 #: From validation scores to what is maximized, by name.
 Judge = Callable[[Floats], Mapping[str, float]]
 
@@ -77,7 +78,7 @@ def run_trajectory(
     bit for bit. `on_epoch` is called with (epoch, loss, scores, EBOPs); `between_epochs` after each epoch
     with (epochs done, what makes a checkpoint), and may raise to leave the run there. A student whose
     validation scores have been all equal for `DEAD_AFTER` epochs, or are at the end, is dead, and the run
-    ends; along an ebops-ramp it goes on as it was before the first of them, `REVIVALS` times at most.
+    ends; early on an ebops-ramp it goes on as it was before the first of them, `REVIVALS` times at most.
     Raises TrainingError when loss or scores stop being finite.
     """
     training = recipe.training
@@ -111,7 +112,7 @@ def run_trajectory(
                 f"training diverged in epoch {epoch} (loss {loss}): lower training.learning_rate"
             )
         is_constant = outputs.min() == outputs.max()
-        if is_constant and alive is not None and course.deaths < REVIVALS:
+        if is_constant and alive is not None and course.deaths < REVIVALS and 2 * epoch < training.epochs:
             course = course.died(beta)
             trainer.load(alive[0])
             trainer.load_optimizer(alive[1])

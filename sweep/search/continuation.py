@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
 from objectives.recipe import Recipe
-from objectives.training.config import BetaSchedule
 from sweep.artifacts.students import student_folder
 from sweep.errors import StudyError
 from sweep.search.history import STARTS_FROM, History
-from sweep.search.space import SearchSpace
+from sweep.search.space import RAMPS, SearchSpace
 from sweep.start import START_DESIGN, start_network
 from sweep.study import Study
 
@@ -33,10 +33,14 @@ LAST_BETA = (2.0, 10.0)
 #: The same of an ebops-ramp, which ends where its EBOPs say; and these in units of the parent's.
 FIRST_BETA_OF_EBOPS = (0.03, 0.3)
 FIRST_EBOPS, LAST_EBOPS = 4.0, 0.05
+#: What a point that has another just like it has for room, that it may be chosen at all.
+LEAST_ROOM = 1e-3
 #: Share of the epochs at the first beta, in which the optimizer finds its feet.
 WARM_UP = 0.2
 #: A parent whose graph this worker would have to compile is chosen so much less often.
 UNCOMPILED = 0.25
+#: Where several ramps are searched, a continued run has any of them.
+SCHEDULE = "training.beta.schedule"
 #: What is drawn anew; all else is the parent's, for it decides the graph or is decided by the parent.
 DRAWN = ("training.learning_rate", "training.restarts", "training.exposure_fraction")
 
@@ -77,7 +81,8 @@ def choose_parent(
 ) -> Continuation | None:
     """Choose a point of the present front to go on from; None while there is none.
 
-    The more often a point has been a parent the less likely it is, so that all have their turn.
+    The more often a point has been a parent the less likely it is, so that all have their turn; and so is
+    one among many that are nearly the same, so that every part of the front has its turn.
     """
     points = history.front()
     if not points:
@@ -90,11 +95,36 @@ def choose_parent(
             for point, recipe in zip(points, recipes, strict=True)
         ]
     )
+    weights *= crowding(history.front_losses())
     chosen = int(rng.choice(len(points), p=weights / weights.sum()))
-    first, last = _ramp(points[chosen].user_attrs["beta"], recipes[chosen].training.beta, space, rng)
+    parents = recipes[chosen].training.beta
     inherited = {name: value for name, value in runs[chosen].params.items() if name not in DRAWN}
+    if SCHEDULE in inherited and parents.schedule in RAMPS:
+        ramps = [schedule for schedule in space.beta_schedules() if schedule in RAMPS]
+        inherited[SCHEDULE] = ramps[rng.integers(len(ramps))]
+    schedule = inherited.get(SCHEDULE, parents.schedule)
+    first, last = _ramp(points[chosen].user_attrs["beta"], schedule, parents.final, space, rng)
     params = space.params_at_beta(inherited, last) or inherited
     return Continuation(points[chosen], params, first, last)
+
+
+def crowding(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how much room each of the points (n, objectives) of a front has to itself (n,), above 0.
+
+    NSGA-II's crowding distance (Deb et al. 2002, doi:10.1109/4235.996017), but for the ends of the front:
+    they have twice the distance to their one neighbour, instead of an infinite one.
+
+    >>> crowding(np.array([[0.0, 4.0], [1.0, 3.0], [4.0, 0.0]])).tolist()
+    [1.0, 2.0, 3.0]
+    """
+    room = np.zeros(len(losses))
+    for values in losses.T:
+        order = np.argsort(values, kind="stable")
+        gaps = np.diff(values[order])
+        if gaps.sum() > 0:
+            left, right = np.insert(gaps, 0, gaps[0]), np.append(gaps, gaps[-1])
+            room[order] += (left + right) / gaps.sum()
+    return np.maximum(room, LEAST_ROOM)
 
 
 def parent_state(study: Study, run: Mapping[str, Any], trainer: "StudentTrainer") -> "State | None":
@@ -147,15 +177,15 @@ def _start_state(study: Study, run: Mapping[str, Any], trainer: "StudentTrainer"
 
 
 def _ramp(
-    beta: float, parents: BetaSchedule, space: SearchSpace, rng: np.random.Generator
+    beta: float, schedule: str, final: float, space: SearchSpace, rng: np.random.Generator
 ) -> tuple[float, float]:
     """Return the first and last beta after a parent trained with `beta`, inside what the study searches.
 
-    `parents` is the schedule that it was trained by: the last beta of an ebops-ramp is a limit.
+    The last beta of an ebops-ramp is but a limit: the parent's `final`, where none is searched.
     """
     allowed = space.beta_range()
-    if parents.schedule == "ebops-ramp":
-        low, high = (allowed.low, allowed.high) if allowed else (0.0, parents.final)
+    if schedule == "ebops-ramp":
+        low, high = (allowed.low, allowed.high) if allowed else (0.0, final)
         return min(max(beta * _between(FIRST_BETA_OF_EBOPS, rng), low), high), high
     low, high = (allowed.low, allowed.high) if allowed else (0.0, 1.0)
     first, last = (beta * _between(between, rng) for between in (FIRST_BETA, LAST_BETA))

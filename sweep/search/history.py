@@ -98,6 +98,13 @@ class History:
         """Return the non-dominated points, as they were told; feasible ones where there are any."""
         return [self._trials[number] for number in self._fronts[True] or self._fronts[False]]
 
+    def front_losses(self) -> NDArray[np.float64]:
+        """Return the objectives of `front()` (n, objectives), the lower the better, costs as logarithms."""
+        losses = self._losses(self._fronts[True] or self._fronts[False])
+        costs = self._signs > 0
+        losses[:, costs] = np.log1p(losses[:, costs])
+        return losses
+
     def _extend_fronts(self, points: list[FrozenTrial]) -> None:
         feasible = [point for point in points if self._is_feasible(point)]
         for only, new in ((True, feasible), (False, points)):

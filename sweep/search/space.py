@@ -453,8 +453,12 @@ class SearchSpace:
     def whole_ramp(self) -> dict[str, Any]:
         """Return the parameter by which beta ramps through all that is searched; none without such a ramp."""
         final = self.beta_range()
-        is_ramp = self.fixed.get(_BETA_SCHEDULE) in RAMPS and self._matters(_BETA_FINAL, {})
-        return {_BETA_FINAL: final.high} if final and is_ramp else {}
+        return {_BETA_FINAL: final.high} if final and "constant" not in self.beta_schedules() else {}
+
+    def beta_schedules(self) -> tuple[Scalar, ...]:
+        """Return the schedules of beta that runs may have."""
+        searched = self._searched.get(_BETA_SCHEDULE, (self.fixed.get(_BETA_SCHEDULE),))
+        return cast(tuple[Scalar, ...], searched)
 
     def example(self) -> Recipe:
         """Return one of the recipes: fixed values are all the same in every other."""
@@ -525,8 +529,7 @@ class SearchSpace:
         of its epoch. So each ramp must start where the range of final betas starts.
         """
         final = self._searched.get(_BETA_FINAL)
-        schedules = self._searched.get(_BETA_SCHEDULE, (self.fixed.get(_BETA_SCHEDULE),))
-        ramp = next((ramp for ramp in RAMPS if ramp in cast(tuple[Scalar, ...], schedules)), None)
+        ramp = next((ramp for ramp in RAMPS if ramp in self.beta_schedules()), None)
         if not isinstance(final, Range) or ramp is None:
             return
         if self.fixed.get(_BETA_INITIAL) != final.low:

@@ -434,16 +434,16 @@ RAMP = {"schedule": "ebops-ramp", "initial": 1e-5, "final": 1e-2, "warm_up": 0.0
 
 
 def test_along_an_ebops_ramp_a_student_that_dies_goes_on_as_it_was_before() -> None:
-    run = Revivable([(1.0, 0.0, 90_000 - n) for n in range(20)], constant=[9, 10])
+    run = Revivable([(1.0, 0.0, 90_000 - n) for n in range(20)], constant=[8, 9])
     trajectory = run.run(beta=RAMP, learning_rate=0.1)
-    assert run.loaded == [(8, 109), (8, 109)], "the student and its optimizer, both times from epoch 8"
+    assert run.loaded == [(7, 108), (7, 108)], "the student and its optimizer, both times from epoch 7"
     rates, asked = [rate for _, rate, _ in run.asked], [beta for *_, beta in run.asked]
-    assert rates == pytest.approx([*[0.1] * 10, 0.07, *[0.049] * 9]), "and learns more slowly"
-    assert asked[10] == pytest.approx(0.1 * asked[9]), "at a lower beta"
-    assert asked[11] == pytest.approx(max(0.1 * asked[10], 1e-5))
-    assert asked[19] > asked[11], "which may rise again"
+    assert rates == pytest.approx([*[0.1] * 9, 0.07, *[0.049] * 10]), "and learns more slowly"
+    assert asked[9] == pytest.approx(0.1 * asked[8]), "at a lower beta"
+    assert asked[10] == pytest.approx(max(0.1 * asked[9], 1e-5))
+    assert asked[19] > asked[10], "which may rise again"
     assert (trajectory.died_at, trajectory.end and trajectory.end.epoch) == (None, 19)
-    assert {9, 10}.isdisjoint(snapshot.epoch for snapshot in trajectory.snapshots)
+    assert {8, 9}.isdisjoint(snapshot.epoch for snapshot in trajectory.snapshots)
 
 
 def test_who_dies_at_once_begins_again() -> None:
@@ -458,6 +458,12 @@ def test_who_dies_too_often_stays_dead() -> None:
     assert len(run.asked) == 2 + REVIVALS + 1
     assert (trajectory.died_at, trajectory.end) == (2 + REVIVALS, None)
     assert [snapshot.epoch for snapshot in trajectory.snapshots] == [0]
+
+
+def test_who_dies_late_stays_dead() -> None:
+    run = Revivable([(1.0, 0.0, 5000)] * 20, constant=[10])
+    assert run.run(beta=RAMP).died_at == 10
+    assert len(run.asked) == 11
 
 
 def test_along_other_ramps_nobody_is_brought_back() -> None:

@@ -17,7 +17,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from objectives.config import content_digest
 from objectives.recipe import Recipe
 from objectives.training import schedule
-from objectives.training.config import BetaSchedule
 from objectives.training.trainer import Trainer
 from sweep import home
 from sweep.errors import StudyError
@@ -34,6 +33,7 @@ from sweep.search.continuation import (
     _ramp,
     chance,
     choose_parent,
+    crowding,
     parent_state,
 )
 from sweep.search.history import STARTS_FROM, History, network_of
@@ -178,6 +178,24 @@ def test_who_is_compiled_is_chosen_more_often(study: Study, point: MakePoint) ->
     assert close(choices(study, DRAWS, lambda _: False)[one], 0.5)
 
 
+def test_points_that_are_nearly_the_same_share_their_chance(study: Study, point: MakePoint) -> None:
+    run = add_run(study)
+    lone = add(study, point(0.8, 1000.0, parent=run))
+    crowd = {add(study, point(0.9 + n * 1e-5, 4000.0 + n, parent=run)) for n in range(20)}
+    found = choices(study, DRAWS)
+    assert found[lone] > DRAWS / 4
+    assert sum(found[each] for each in crowd) > DRAWS / 4
+
+
+@given(st.lists(st.integers(0, 1000), min_size=2, max_size=12, unique=True), st.floats(1e-3, 1e3))
+def test_room_on_a_front_has_no_unit_and_no_order(values: list[int], scale: float) -> None:
+    front = np.array([[value, -value] for value in values], float)
+    room = crowding(front)
+    assert (room > 0).all()
+    np.testing.assert_allclose(crowding(front * [scale, 1.0]), room)
+    np.testing.assert_allclose(crowding(front[::-1]), room[::-1])
+
+
 # ---- the ramp and the recipe ----------------------------------------------------------------------
 
 betas = st.floats(-9, 0).map(lambda exponent: 10.0**exponent)
@@ -188,7 +206,7 @@ def test_a_ramp_goes_up_inside_what_is_searched(ends: list[float], beta: float, 
     low, high = ends
     final = {"low": low, "high": high, "log": True} if low < high else low
     space = SearchSpace.parse({"training": {"beta": {"initial": low, "final": final}}})
-    first, last = _ramp(beta, BetaSchedule(), space, np.random.default_rng(seed))
+    first, last = _ramp(beta, "log-ramp", 1.0, space, np.random.default_rng(seed))
     assert first <= last
     if low < high:
         assert low <= first
@@ -204,7 +222,7 @@ def test_a_ramp_goes_up_inside_what_is_searched(ends: list[float], beta: float, 
 @given(betas, st.integers(0, 2**32))
 def test_any_point_of_a_ramp_is_of_the_space(beta: float, seed: int) -> None:
     space = SearchSpace.parse({"training": {"beta": {"initial": 1e-7, "final": FINAL}}})
-    first, last = _ramp(min(max(beta, 1e-7), 1e-2), BetaSchedule(), space, np.random.default_rng(seed))
+    first, last = _ramp(min(max(beta, 1e-7), 1e-2), "log-ramp", 1.0, space, np.random.default_rng(seed))
     params = space.params_at_beta({}, last)
     assert params is not None
     continuation = Continuation(create_trial(value=0.0), params, first, last)
@@ -221,11 +239,10 @@ def test_any_point_of_a_ramp_is_of_the_space(beta: float, seed: int) -> None:
 def test_an_ebops_ramp_begins_below_its_parents_beta(ends: list[float], beta: float, seed: int) -> None:
     low, high = ends
     beta = min(max(beta, low), high)
-    parents = BetaSchedule(schedule="ebops-ramp", initial=low, final=high)
     for final in ({"low": low, "high": high, "log": True}, high) if low < high else (high,):
         content = {"schedule": "ebops-ramp", "initial": low, "final": final}
         space = SearchSpace.parse({"training": {"beta": content}})
-        first, last = _ramp(beta, parents, space, np.random.default_rng(seed))
+        first, last = _ramp(beta, "ebops-ramp", high, space, np.random.default_rng(seed))
         assert first <= last == high
         small, large = FIRST_BETA_OF_EBOPS
         assert first == low or small * 0.999 <= first / beta <= large * 1.001
