@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial
 from objectives.recipe import Recipe
 from sweep.artifacts.students import student_folder
 from sweep.errors import StudyError
-from sweep.search.history import STARTS_FROM, History
+from sweep.search.history import STARTS_FROM, History, network_of
 from sweep.search.space import RAMPS, SearchSpace
 from sweep.start import START_DESIGN, start_network
 from sweep.study import Study
@@ -79,23 +79,26 @@ def chance(share: float, freshness: float) -> float:
 def choose_parent(
     history: History, space: SearchSpace, is_compiled: Callable[[Recipe], bool], rng: np.random.Generator
 ) -> Continuation | None:
-    """Choose a point of the present front to go on from; None while there is none.
+    """Choose a point of the present front, or near it, to go on from; None while there is none.
 
-    The more often a point has been a parent the less likely it is, so that all have their turn; and so is
-    one among many that are nearly the same, so that every part of the front has its turn.
+    The more often a point, or any student of its network, has been a parent the less likely it is, so that
+    all have their turn; and so is one among many that are nearly the same, so that every part of the front
+    has its turn.
     """
-    points = history.front()
+    points = history.near_front()
     if not points:
         return None
     runs = [history.trial(point.user_attrs.get("parent", point.number)) for point in points]
     recipes = [Recipe.model_validate_json(run.user_attrs["recipe"]) for run in runs]
     weights = np.array(
         [
-            (1.0 if is_compiled(recipe) else UNCOMPILED) / (1 + history.children[point.number])
+            (1.0 if is_compiled(recipe) else UNCOMPILED)
+            / (1 + history.children[point.number])
+            / (1 + history.children_of_network[network_of(recipe)])
             for point, recipe in zip(points, recipes, strict=True)
         ]
     )
-    weights *= crowding(history.front_losses())
+    weights *= crowding(history.losses(points))
     chosen = int(rng.choice(len(points), p=weights / weights.sum()))
     parents = recipes[chosen].training.beta
     inherited = {name: value for name, value in runs[chosen].params.items() if name not in DRAWN}

@@ -5,6 +5,7 @@ a sampler that reads ten thousand points for every draw would become the job.
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 
 import moocore
 import numpy as np
@@ -19,6 +20,8 @@ from sweep.study import Study
 
 #: User attribute of a run: the number of the point that it goes on from.
 STARTS_FROM = "starts_from"
+#: A network may be gone on from if one of its students would be on the front at so many times less cost.
+NEAR = 1.5
 #: Points that the sampler sees of a longer history, and how many of these may be the front's.
 SEEN, SEEN_OF_FRONT = 400, 200
 
@@ -40,14 +43,17 @@ class History:
         self.digests_anew: set[str] = set()
         #: What runs that began anew have trained.
         self.networks: set[Network] = set()
-        #: How often a point has been a parent.
+        #: How often a point has been a parent, and students of a network have.
         self.children: Counter[int] = Counter()
+        self.children_of_network: Counter[Network] = Counter()
+        self._network_of_run: dict[int, Network] = {}
         self._trials: list[FrozenTrial] = []
         self._looked_at = 0
         self._unfinished: set[int] = set()
         self._points: list[int] = []
         self._fronts: dict[bool, list[int]] = {True: [], False: []}  # of the feasible ones, and of all
-        self._known: dict[Granularity, list[tuple[int, Known]]] = defaultdict(list)
+        self._fronts_of_networks: dict[Network, list[int]] = defaultdict(list)  # of the feasible ones
+        self._known: dict[Network, list[tuple[int, Known]]] = defaultdict(list)
         self._signs = np.array([-1.0 if d == "maximize" else 1.0 for d in study.file.directions])
         # A student of fewer bits may well be the slower one.
         self._limits = {
@@ -84,26 +90,53 @@ class History:
         if about.get("role") != "run" or "digest" not in about:
             return
         if trial.number not in self.runs:
+            network = network_of(Recipe.model_validate_json(about["recipe"]))
+            self._network_of_run[trial.number] = network
             self.digests.add(about["digest"])
             if STARTS_FROM in about:
                 self.children[about[STARTS_FROM]] += 1
+                self.children_of_network[network] += 1
             else:
                 self.digests_anew.add(about["digest"])
-                self.networks.add(network_of(Recipe.model_validate_json(about["recipe"])))
+                self.networks.add(network)
         self.runs[trial.number] = trial
 
     # --- the front ---------------------------------------------------------------------------
 
     def front(self) -> list[FrozenTrial]:
         """Return the non-dominated points, as they were told; feasible ones where there are any."""
-        return [self._trials[number] for number in self._fronts[True] or self._fronts[False]]
+        return self._trials_of(self._fronts[True] or self._fronts[False])
 
-    def front_losses(self) -> NDArray[np.float64]:
-        """Return the objectives of `front()` (n, objectives), the lower the better, costs as logarithms."""
-        losses = self._losses(self._fronts[True] or self._fronts[False])
+    def near_front(self) -> list[FrozenTrial]:
+        """Return the points worth going on from: the front, and of each network what is not far behind it.
+
+        A network that was trained once is compared with those that many runs have gone on from: its own
+        non-dominated points are near as long as the front beats none of them at 1/`NEAR` of the cost.
+        """
+        front = self._fronts[True]
+        if not front:
+            return self.front()
+        others = sorted({n for own in self._fronts_of_networks.values() for n in own} - {*front})
+        if not others:
+            return self.front()
+        best, losses = self.losses(self._trials_of(front)), self.losses(self._trials_of(others))
+        losses[:, self._signs > 0] -= np.log(NEAR)
+        beaten = (best[None] <= losses[:, None]).all(axis=-1).any(axis=-1)
+        return self._trials_of(sorted([*front, *(others[i] for i in np.flatnonzero(~beaten))]))
+
+    def losses(self, points: Sequence[FrozenTrial]) -> NDArray[np.float64]:
+        """Return the objectives of points (n, objectives), the lower the better, costs as logarithms."""
+        losses = self._losses([point.number for point in points])
         costs = self._signs > 0
         losses[:, costs] = np.log1p(losses[:, costs])
         return losses
+
+    def network(self, point: FrozenTrial) -> Network | None:
+        """Return the network of a point; None where its run is not of this program."""
+        return self._network_of_run.get(point.user_attrs.get("parent", point.number))
+
+    def _trials_of(self, numbers: Iterable[int]) -> list[FrozenTrial]:
+        return [self._trials[number] for number in numbers]
 
     def _extend_fronts(self, points: list[FrozenTrial]) -> None:
         feasible = [point for point in points if self._is_feasible(point)]
@@ -113,6 +146,14 @@ class History:
                 candidates = sorted([*self._fronts[only], *(point.number for point in new)])
                 best = np.flatnonzero(moocore.is_nondominated(self._losses(candidates)))
                 self._fronts[only] = [candidates[i] for i in best]
+        by_network = defaultdict(list)
+        for point in feasible:
+            if (network := self.network(point)) is not None:
+                by_network[network].append(point.number)
+        for network, numbers in by_network.items():
+            candidates = sorted([*self._fronts_of_networks[network], *numbers])
+            best = np.flatnonzero(moocore.is_nondominated(self._losses(candidates)))
+            self._fronts_of_networks[network] = [candidates[i] for i in best]
 
     def _is_feasible(self, point: FrozenTrial) -> bool:
         about = point.user_attrs
@@ -128,9 +169,9 @@ class History:
         return np.asarray(values * self._signs, np.float64)
 
     def freshness(self) -> float:
-        """Return how little runs have gone on from the front: the mean of 1 / (1 + children)."""
-        front = self._fronts[True] or self._fronts[False]
-        return float(np.mean([1 / (1 + self.children[number]) for number in front])) if front else 1.0
+        """Return how little runs have gone on from the front and near it: the mean of 1 / (1 + children)."""
+        points = self.near_front()
+        return float(np.mean([1 / (1 + self.children[point.number]) for point in points])) if points else 1.0
 
     # --- what screening compares with --------------------------------------------------------
 
@@ -139,10 +180,10 @@ class History:
 
         An earlier attempt's of this run would make the second one choose otherwise.
         """
-        mine = _granularity(recipe)
+        mine = network_of(recipe)
         return [
-            known if granularity == mine else known.of_another_granularity()
-            for granularity, points in self._known.items()
+            known if network == mine else known.of_another_network()
+            for network, points in self._known.items()
             for parent, known in points
             if parent != run
         ]
@@ -160,8 +201,8 @@ class History:
         )
         if self._is_too_slow(point) and not known.too_expensive:
             return  # it keeps no faster one from the front
-        granularity = _granularity(Recipe.model_validate_json(parent.user_attrs["recipe"]))
-        self._known[granularity].append((parent.number, known))
+        network = network_of(Recipe.model_validate_json(parent.user_attrs["recipe"]))
+        self._known[network].append((parent.number, known))
 
     # --- what the sampler sees ---------------------------------------------------------------
 
@@ -189,8 +230,4 @@ class History:
 
 def network_of(recipe: Recipe) -> Network:
     """Return a recipe's architecture and granularities."""
-    return recipe.student, _granularity(recipe)
-
-
-def _granularity(recipe: Recipe) -> Granularity:
-    return recipe.quantization.weights.granularity, recipe.quantization.data.granularity
+    return recipe.student, (recipe.quantization.weights.granularity, recipe.quantization.data.granularity)

@@ -3,7 +3,7 @@
 Calibrating, compiling and scoring a student takes as long as ten epochs of training it, one of many bits
 far longer. An epoch that a point of the study beats with confidence in scores and EBOPs would not enter the
 front; nor would one with more EBOPs than a point that already costs more than a constraint allows. Between
-granularities EBOPs compare only roughly: there the point must have a tenth of them.
+networks (architectures and granularities) EBOPs compare only roughly: there it must have a fifth of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ if TYPE_CHECKING:  # what brings TensorFlow
 SCORE_MARGIN = 0.0
 #: ... and so many times fewer must its EBOPs be, beyond how their ratio to LUTs scatters.
 EBOPS_MARGIN = 0.95
-#: Of two students of other granularities, one EBOP may cost so many times what the other's does: from 0.12 to
-#: 2.1 LUT in 431 points of ten studies, nine in ten of them from 0.27 to 1.73.
-BETWEEN_GRANULARITIES = 10
+#: Of two students of other networks, one EBOP may cost so many times what the other's does: from 0.38 to 2.24
+#: LUT in nine of ten of 552 points of 40 networks.
+BETWEEN_NETWORKS = 5
 
 
 def compared_scores(file: StudyFile, validation: Mapping[str, Any]) -> dict[str, float]:
@@ -46,9 +46,9 @@ class Known:
     ebops: int
     too_expensive: bool
 
-    def of_another_granularity(self) -> Self:
-        """Return the point as it compares with students of another granularity: with its EBOPs at worst."""
-        return replace(self, ebops=self.ebops * BETWEEN_GRANULARITIES)
+    def of_another_network(self) -> Self:
+        """Return the point as it compares with students of another network: with its EBOPs at worst."""
+        return replace(self, ebops=self.ebops * BETWEEN_NETWORKS)
 
     def rules_out(self, snapshot: "Snapshot") -> bool:
         """Tell whether an epoch need not be measured for this point's sake."""

@@ -178,6 +178,26 @@ def test_who_is_compiled_is_chosen_more_often(study: Study, point: MakePoint) ->
     assert close(choices(study, DRAWS, lambda _: False)[one], 0.5)
 
 
+def test_a_network_that_is_not_far_behind_may_be_gone_on_from(
+    make_study: Callable[..., Study], point: MakePoint
+) -> None:
+    study = make_study(student={"hidden": [4, 6, 8]})
+    run, other = add_run(study), add_run(study, {**PARAMS, "student.hidden": 8})
+    best = add(study, point(0.9, 3000.0, parent=run))
+    add(study, point(0.89, 3100.0, parent=run))  # behind one of its own network
+    near = add(study, point(0.9, 4400.0, parent=other))
+    add(study, point(0.9, 4450.0, parent=other))
+    add(study, point(0.91, 5000.0, latency_ns=300.0, parent=other))  # not feasible
+    assert choices(study, 40).keys() == {best, near}
+    for _ in range(4):
+        add_run(study, **{STARTS_FROM: best})
+    found = choices(study, DRAWS)
+    assert found[near] > 0.9 * DRAWS, "whose network has been gone on from less often"
+    far = add_run(study, {**PARAMS, "student.hidden": 6})
+    add(study, point(0.9, 4600.0, parent=far))
+    assert choices(study, 60).keys() <= {best, near}, "more than NEAR of what the front costs"
+
+
 def test_points_that_are_nearly_the_same_share_their_chance(study: Study, point: MakePoint) -> None:
     run = add_run(study)
     lone = add(study, point(0.8, 1000.0, parent=run))
