@@ -1,7 +1,7 @@
 """A study in the database: an Optuna study that carries its study file."""
 
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -218,10 +218,12 @@ def sampler_for(file: StudyFile, slot: int, finished_runs: int) -> optuna.sample
     return sampler
 
 
-def with_fixed(sampler: optuna.samplers.BaseSampler, params: dict[str, Any]) -> optuna.samplers.BaseSampler:
+def with_fixed(
+    sampler: optuna.samplers.BaseSampler, params: Mapping[str, Any]
+) -> optuna.samplers.BaseSampler:
     """Return a sampler that gives these parameters their values, and leaves the others to `sampler`."""
     with _experiments_allowed():
-        return optuna.samplers.PartialFixedSampler(params, sampler)
+        return optuna.samplers.PartialFixedSampler(dict(params), sampler)
 
 
 @contextmanager

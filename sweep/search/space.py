@@ -464,13 +464,14 @@ class SearchSpace:
         """Return one of the recipes: fixed values are all the same in every other."""
         return self._build({path: _extremes(domain)[0] for path, domain in self._searched.items()})
 
+    def network_params(self) -> frozenset[str]:
+        """Return the paths of all that is searched of architecture and granularities."""
+        return frozenset(p for p in self._searched if p.startswith("student.") or p.endswith(".granularity"))
+
     def networks(self) -> int | None:
         """Return how many architectures and granularities there are, at most; None if they are countless."""
-        sizes = [
-            domain.size() if isinstance(domain, Range) else len(domain)
-            for path, domain in self._searched.items()
-            if path.startswith("student.") or path.endswith(".granularity")
-        ]
+        domains = [self._searched[path] for path in self.network_params()]
+        sizes = [domain.size() if isinstance(domain, Range) else len(domain) for domain in domains]
         return None if None in sizes else math.prod(size or 1 for size in sizes)
 
     def size(self) -> int | None:

@@ -4,7 +4,7 @@ A draw happens in memory. The database learns of it with the slot that it belong
 no trial is ever without its slot, and nothing is noted of a draw that had been made before.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +17,18 @@ from objectives.config import content_digest
 from objectives.recipe import Recipe
 from sweep.search.continuation import Continuation, chance, choose_parent
 from sweep.search.history import STARTS_FROM, History, network_of
+from sweep.search.neighbour import neighbour
 from sweep.search.space import SearchSpace
 from sweep.start import START_DESIGN, start_network
 from sweep.study import Study, sampler_for, with_fixed
 from sweep.worker.runs import Runs
 
-#: Draws after which a space counts as exhausted.
-MAX_DRAWS = 50
-#: So many of them are to find a network that no run has begun with: half by the sampler, half by chance.
-#: What a network is good for shows in one run; how to train it better, its continuations find out.
-UNTRIED_DRAWS = 20
+#: Draws in each way of drawing; after all of them a space counts as exhausted. The first ways are to find a
+#: network that no run has begun with: what it is good for shows in one run; how to train it better, its
+#: continuations find out.
+DRAWS = 10
+#: Share of the runs that begin anew, after `sampler.first`, that try a neighbour of a good network first.
+NEIGHBOURS = 0.75
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,15 @@ class Drawn:
 
     trial: FrozenTrial
     digest: str
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A way to draw: by a sampler that leaves `fixed` alone; `untried` if the network must be."""
+
+    sampler: optuna.samplers.BaseSampler
+    fixed: Mapping[str, Any]
+    untried: bool = False
 
 
 class Drawing:
@@ -57,16 +68,10 @@ class Drawing:
         continuation = self._continuation(slot, exhausted)
         if continuation is None and exhausted:
             return None
-        sampler = sampler_for(self.study.file, slot, history.finished_runs)
-        untried = continuation is None and slot >= len(self.study.file.sampler.first) and self._has_untried()
         learns_from_runs = self.study.file.sampler.name in ("nsga2", "nsga3")
         study = _study_in_memory(self.study, history.seen_by_sampler(all_of_it=learns_from_runs))
-        fixed = self._ramp(continuation) | self._fixed_params(slot, continuation)
-        for draw in range(MAX_DRAWS):
-            if draw == MAX_DRAWS // 2:  # a sampler may insist on what it likes best
-                sampler = optuna.samplers.RandomSampler(seed=slot)
-                fixed = self._fixed_params(slot, continuation)
-            study.sampler = with_fixed(sampler, fixed)
+        for attempt in self._attempts(slot, continuation):
+            study.sampler = with_fixed(attempt.sampler, attempt.fixed)
             trial = study.ask()
             recipe = self.space.suggest(trial)
             digest = recipe.digest()
@@ -74,15 +79,36 @@ class Drawing:
                 recipe = continuation.continued(recipe, self.study.file.continuation.epochs)
                 digest = content_digest([recipe.digest(), continuation.parent.user_attrs["design"]])
             known = digest in history.digests or digest in taken
-            if untried and draw < UNTRIED_DRAWS:
+            if attempt.untried:
                 known = known or network_of(recipe) in history.networks
-                if draw == UNTRIED_DRAWS // 2:  # a sampler may insist on what it likes best
-                    sampler = optuna.samplers.RandomSampler(seed=slot)
             if not known:
                 drawn = study._storage.get_trial(trial._trial_id)
                 return Drawn(self._trial(slot, drawn, recipe, digest, continuation), digest)
             study.tell(trial, state=TrialState.FAIL)
         return None
+
+    def _attempts(self, slot: int, continuation: Continuation | None) -> Iterator[_Attempt]:
+        """Yield ways to draw the run of `slot`, until one gives what is not known yet."""
+        by_sampler = sampler_for(self.study.file, slot, self.history.finished_runs)
+        by_chance = optuna.samplers.RandomSampler(seed=slot)  # a sampler may insist on what it likes best
+        fixed = self._fixed_params(slot, continuation)
+        ramp = self._ramp(continuation)
+        untried = continuation is None and slot >= len(self.study.file.sampler.first) and self._has_untried()
+        rng = np.random.default_rng([self.study.file.seed, slot, *b"neighbour"])
+        if untried:
+            if rng.random() < NEIGHBOURS:
+                for _ in range(DRAWS):
+                    near = neighbour(self.history, self.space, rng)
+                    if near is not None:
+                        yield _Attempt(by_chance, near | ramp, untried=True)
+            for _ in range(DRAWS):
+                yield _Attempt(by_sampler, ramp | fixed, untried=True)
+            for _ in range(DRAWS):
+                yield _Attempt(by_chance, ramp | fixed, untried=True)
+        for _ in range(2 * DRAWS):
+            yield _Attempt(by_chance if untried else by_sampler, ramp | fixed)
+        for _ in range(2 * DRAWS):
+            yield _Attempt(by_chance, fixed)
 
     def _has_untried(self) -> bool:
         """Tell whether there are networks that no run has begun with."""
