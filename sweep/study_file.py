@@ -144,13 +144,15 @@ class Sampler(Config):
 
     The runs that come `first` have the parameters given there, by their dotted paths; what is not
     given is drawn. The first `startup_trials` are drawn at random by `tpe`; `population` is the
-    generation of `nsga2` and `nsga3`.
+    generation of `nsga2` and `nsga3`. Of the runs that begin anew, a share of `neighbours` tries a
+    network of the front with a choice or two drawn anew; `random` knows no front.
     """
 
     name: Literal["tpe", "nsga2", "nsga3", "random"] = "tpe"
     first: tuple[dict[str, Any], ...] = ()
     startup_trials: int = Field(default=8, ge=1, le=100_000)
     population: int = Field(default=24, ge=2, le=100_000)
+    neighbours: float = Field(default=0.75, ge=0, le=1)
 
 
 class Budget(Config):

@@ -27,8 +27,6 @@ from sweep.worker.runs import Runs
 #: network that no run has begun with: what it is good for shows in one run; how to train it better, its
 #: continuations find out.
 DRAWS = 10
-#: Share of the runs that begin anew, after `sampler.first`, that try a neighbour of a good network first.
-NEIGHBOURS = 0.75
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,8 @@ class Drawing:
         untried = continuation is None and slot >= len(self.study.file.sampler.first) and self._has_untried()
         rng = np.random.default_rng([self.study.file.seed, slot, *b"neighbour"])
         if untried:
-            if rng.random() < NEIGHBOURS:
+            settings = self.study.file.sampler
+            if settings.name != "random" and rng.random() < settings.neighbours:
                 for _ in range(DRAWS):
                     near = neighbour(self.history, self.space, rng)
                     if near is not None:

@@ -30,7 +30,9 @@ LOOKS = {
 }
 #: What variations of this project look like.
 OTHER_LOOKS = [
-    Look("", color, dash, "x") for dash in ("solid", "dot") for color in ("#56B4E9", "#7F7F7F", "#000000")
+    Look("", color, dash, "x")
+    for dash in ("solid", "dot", "dash")
+    for color in ("#56B4E9", "#7F7F7F", "#000000")
 ]
 
 SECONDS = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000)

@@ -1,5 +1,7 @@
 """The studies that the benchmark runs can be read, and differ in what they are to differ in."""
 
+from typing import Any
+
 import pytest
 
 from sweep.study_file import StudyFile, load_study_file, parse_study, read_yaml
@@ -18,7 +20,14 @@ def test_a_study_has_the_problems_space_and_events(method: str) -> None:
     for section in ("student", "quantization", "objectives", "constraints", "teacher", "reference_point"):
         assert getattr(mine, section) == getattr(problem, section)
     assert mine.dataset.model_copy(update={"deposits": 0}) == problem.dataset
-    assert {**mine.training.model_dump(), "epochs": 0} == {**problem.training.model_dump(), "epochs": 0}
+    assert without_schedule(mine) == without_schedule(problem)
+    assert problem.training.beta.final.low <= mine.training.beta.final.low, "a part of the same range"
+    assert mine.training.beta.final.high == problem.training.beta.final.high
+
+
+def without_schedule(file: StudyFile) -> dict[str, Any]:
+    """Return how students are trained, but for how long and along which ramp."""
+    return file.training.model_dump(exclude={"epochs", "beta"})
 
 
 def test_random_search_has_our_training_and_neither_learns_nor_continues() -> None:

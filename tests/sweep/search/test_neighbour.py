@@ -37,7 +37,7 @@ def study(storage: RDBStorage, study_file: MakeFile) -> Study:
             "beta": {"initial": 1e-6, "final": {"low": 1e-6, "high": 1e-2, "log": True}},
         },
         continuation={"share": 0.0},
-        sampler={"name": "random"},
+        sampler={"name": "tpe", "startup_trials": 1000},
     )
     return create_or_resume(storage, file)[0]
 
