@@ -42,6 +42,8 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _interrupt)
+    # A shell starts what is in the background without it; searches inherit that, and are stopped by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return _run(options)
     except CicadaError as error:
