@@ -26,7 +26,7 @@ class BetaSchedule(Config):
     @model_validator(mode="after")
     def _ramp_goes_up(self) -> Self:
         if self.schedule != "constant" and self.final < self.initial:
-            raise ValueError(f"a {self.schedule} needs final >= initial")
+            raise ValueError("a ramp needs final >= initial")
         if self.schedule == "ebops-ramp" and self.last_ebops > self.first_ebops:
             raise ValueError("an ebops-ramp needs first_ebops >= last_ebops")
         return self
