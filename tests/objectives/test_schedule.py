@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from objectives.training.config import BetaSchedule, Training
-from objectives.training.schedule import ANSWER, FLOOR, LARGEST_ANSWER, Course, beta, learning_rate
+from objectives.training.schedule import ANSWER, FLOOR, LARGEST_ANSWER, RECOVERY, Course, beta, learning_rate
 
 
 @st.composite
@@ -74,6 +74,16 @@ def test_an_ebops_ramp_answers_ebops_that_are_off_their_line() -> None:
 
 def test_the_first_epoch_of_an_ebops_ramp_has_the_initial_beta() -> None:
     assert beta(FOLLOWING.model_copy(update={"warm_up": 0.0}), 0, 10) == 1e-5
+
+
+def test_after_a_death_beta_is_a_tenth_and_rises_slowly() -> None:
+    course = Course(1e-3, 50_000).died(1e-3)
+    found = []
+    for epoch in range(20, 26):
+        found.append(beta(FOLLOWING, epoch, 61, course))
+        course = course.survived(found[-1], 50_000)  # far too many: it would go up by half each time
+    assert found == pytest.approx([1e-4 * RECOVERY**n for n in range(6)])
+    assert (course.deaths, course.slowdown) == (1, 0.7)
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])

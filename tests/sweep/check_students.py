@@ -8,6 +8,7 @@ import os
 
 os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
 os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"  # as workers train (`sweep.processes`)
 
 import json
 import sys
