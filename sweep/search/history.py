@@ -55,6 +55,7 @@ class History:
         self._fronts_of_networks: dict[Network, list[int]] = defaultdict(list)  # of the feasible ones
         self._known: dict[Network, list[tuple[int, Known]]] = defaultdict(list)
         self._signs = np.array([-1.0 if d == "maximize" else 1.0 for d in study.file.directions])
+        self._reference = study.file.reference_point and self._signs * study.file.reference_point
         # A student of fewer bits may well be the slower one.
         self._limits = {
             name: bound
@@ -112,17 +113,25 @@ class History:
 
         A network that was trained once is compared with those that many runs have gone on from: its own
         non-dominated points are near as long as the front beats none of them at 1/`NEAR` of the cost.
+        Where the study says from where its front counts (`reference_point`), what lies below does not, as
+        long as there is something above.
         """
-        front = self._fronts[True]
+        front = self._above_reference(self._fronts[True]) or self._fronts[True]
         if not front:
             return self.front()
-        others = sorted({n for own in self._fronts_of_networks.values() for n in own} - {*front})
+        candidates = {n for own in self._fronts_of_networks.values() for n in own} - {*self._fronts[True]}
+        others = self._above_reference(sorted(candidates))
         if not others:
-            return self.front()
+            return self._trials_of(front)
         best, losses = self.losses(self._trials_of(front)), self.losses(self._trials_of(others))
         losses[:, self._signs > 0] -= np.log(NEAR)
         beaten = (best[None] <= losses[:, None]).all(axis=-1).any(axis=-1)
         return self._trials_of(sorted([*front, *(others[i] for i in np.flatnonzero(~beaten))]))
+
+    def _above_reference(self, numbers: list[int]) -> list[int]:
+        if self._reference is None or not numbers:
+            return numbers
+        return [numbers[i] for i in np.flatnonzero((self._losses(numbers) < self._reference).all(axis=1))]
 
     def losses(self, points: Sequence[FrozenTrial]) -> NDArray[np.float64]:
         """Return the objectives of points (n, objectives), the lower the better, costs as logarithms."""
@@ -181,7 +190,9 @@ class History:
         An earlier attempt's of this run would make the second one choose otherwise.
         """
         mine = network_of(recipe)
-        return [
+        counts = self._reference is not None and self._above_reference(self._fronts[True])
+        least = [Known.of_reference(self.study.file)] if counts else []
+        return least + [
             known if network == mine else known.of_another_network()
             for network, points in self._known.items()
             for parent, known in points

@@ -46,6 +46,15 @@ class Known:
     ebops: int
     too_expensive: bool
 
+    @classmethod
+    def of_reference(cls, file: StudyFile) -> Self:
+        """Return the point of reference of a study's hypervolume, as a student that costs nothing."""
+        levels = zip(file.objectives, file.reference, strict=True)
+        scores = [level for name, level in levels if direction_of(name) == "maximize"]
+        if any(bound.min is not None for bound in file.constraints.values()):
+            scores.insert(0, 1.0)  # as `compared_scores` has it
+        return cls(tuple(scores), ebops=0, too_expensive=False)
+
     def of_another_network(self) -> Self:
         """Return the point as it compares with students of another network: with its EBOPs at worst."""
         return replace(self, ebops=self.ebops * BETWEEN_NETWORKS)
