@@ -138,6 +138,20 @@ def test_parents_are_of_the_feasible_front(study: Study, point: MakePoint) -> No
     found = choices(study, 60)
     assert found.keys() == {good, cheap}
     assert min(found.values()) > 15
+
+
+def test_no_run_goes_on_from_what_lies_below_the_reference(
+    make_study: Callable[..., Study], point: MakePoint
+) -> None:
+    study = make_study(reference_point=[0.8, 5000.0])
+    run, other = add_run(study), add_run(study, {**PARAMS, "student.hidden": 8})
+    low = add(study, point(0.79, 300.0, parent=run))
+    dear = add(study, point(0.95, 5001.0, parent=run))
+    assert choices(study, 60).keys() == {low, dear}, "there is nothing else"
+    good = add(study, point(0.9, 4000.0, parent=run))
+    near = add(study, point(0.89, 4000.0, parent=other))
+    add(study, point(0.78, 300.0, parent=other))
+    assert choices(study, 60).keys() == {good, near}
     best = add(study, point(0.91, 1500.0, parent=run))
     assert choices(study, 5) == {best: 5}, "the front as it is now"
 

@@ -150,3 +150,26 @@ def test_a_worker_knows_the_points_of_other_runs(study: Study, point: Callable[.
     ]
     known = history.known(recipe_of(layer), begin(study, "layer").number)
     assert sorted(k.ebops for k in known) == [15, 55, 60, 65, 80, 500]
+
+
+def test_what_lies_below_the_reference_is_not_measured_once_there_is_better(
+    storage: RDBStorage, study_file: Callable[..., StudyFile], point: Callable[..., FrozenTrial]
+) -> None:
+    bounds = {"worst_auc": {"min": 0.5}}
+    study, _ = create_or_resume(storage, study_file(reference_point=[0.8, 5000.0], constraints=bounds))
+    run = begin(study, "parameter")
+    low, good = snapshot(1, 0.79, ebops=100), snapshot(1, 0.81, ebops=100)
+    forbidden = snapshot(0, 0.79, ebops=100)
+
+    def measured() -> list[Snapshot]:
+        history = History(study)
+        history.refresh()
+        mine = begin(study, "parameter")
+        return worth_measuring([low, good, forbidden], history.known(recipe_of(mine), mine.number))
+
+    assert measured() == [low, good, forbidden]
+    study.optuna.add_trial(point(0.79, 300.0, parent=run.number))
+    study.optuna.add_trial(point(0.95, 5001.0, parent=run.number))
+    assert measured() == [low, good, forbidden], "nothing is better than the reference in all"
+    study.optuna.add_trial(point(0.9, 4000.0, parent=run.number))
+    assert measured() == [good]
