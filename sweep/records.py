@@ -42,6 +42,7 @@ def point_attributes(
     epoch: int,
     beta: float,
     loss: float,
+    adder_bits: float,
     design: str,
     student: str,
 ) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def point_attributes(
         "validation": point.validation.as_json(),
         "test": point.test.as_json(),
         "cost": dict(cost),
+        "adder_bits": adder_bits,
         "design": design,
         "student": student,
     }

@@ -23,11 +23,10 @@ def retrain(study: Study, number: int, ground: TrainingGround) -> QuantizedNetwo
     recipe = Recipe.model_validate_json(run.user_attrs["recipe"])
     trainer = ground.trainer(recipe)
     parent = parent_state(study, run.user_attrs, trainer)
-    trajectory = run_trajectory(trainer, recipe, run.user_attrs["seed"], ground.judge, parent=parent)
-    wanted = trial.user_attrs["epoch"]
-    candidates = [*trajectory.snapshots, *([trajectory.end] if trajectory.end else [])]
-    snapshot = next((s for s in candidates if s.epoch == wanted), None)
-    if snapshot is None:
-        raise StudyError(f"trial {number}: its epoch {wanted} is not on this trajectory; versions differ")
-    trainer.load(snapshot.state)
+    epoch = trial.user_attrs["epoch"]
+    seed = run.user_attrs["seed"]
+    trajectory = run_trajectory(trainer, recipe, seed, ground.judge, last_epoch=epoch, parent=parent)
+    if trajectory.end is None or trajectory.end.epoch != epoch:
+        raise StudyError(f"trial {number}: its student is dead in epoch {epoch} here; versions differ")
+    trainer.load(trajectory.end.state)
     return trainer.finish()[0]

@@ -8,7 +8,9 @@ The input is truncated, never rounded or wrapped: a region's ten bits are known,
 quantizer only drops low bits (no hardware) and keeps all high ones, however rare they are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -394,41 +396,67 @@ def _input_bits(model: keras.Model) -> int:
 
 def describe(model: keras.Model) -> QuantizedNetwork:
     """Return the trained student as a `QuantizedNetwork`."""
-    steps: list[Step] = []
+    parts = parts_of(model)
+    return network_of(model, parts, [part.read() for part in parts])
+
+
+@dataclass(frozen=True)
+class Part:
+    """A step of a student: what it `read`s of the model, tensors, and the step that their values make."""
+
+    read: Callable[[], list[Any]]
+    make: Callable[..., Step]
+
+
+def parts_of(model: keras.Model) -> list[Part]:
+    """Return the parts of a student; a graph can read them together with what it computes."""
+    parts: list[Part] = []
     shape = tuple(model.input_shape[1:])
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue
-        steps += _steps_of(layer, shape)
+        parts += _parts_of_layer(layer, shape)
         shape = tuple(layer.output.shape[1:])
+    return parts
+
+
+def network_of(model: keras.Model, parts: list[Part], values: list[list[Any]]) -> QuantizedNetwork:
+    """Return the student that the values of its parts make."""
+    steps = [
+        part.make(*(np.asarray(value, np.float64) for value in read))
+        for part, read in zip(parts, values, strict=True)
+    ]
     return QuantizedNetwork(tuple(model.input_shape[1:]), tuple(steps))
 
 
-def _steps_of(layer: keras.Layer, shape: tuple[int, ...]) -> Iterator[Step]:
+def _parts_of_layer(layer: keras.Layer, shape: tuple[int, ...]) -> Iterator[Part]:
     if isinstance(layer, Quantizer):
-        yield _quantize_step(layer, shape)
+        yield _quantizing(layer, shape)
     elif isinstance(layer, keras.layers.Flatten):
-        yield Flatten()
+        yield Part(list, Flatten)
     elif isinstance(layer, QConv2D | QDense):
-        yield _quantize_step(layer.iq, shape)
-        kernel = np.asarray(layer.qkernel, np.float64)
+        yield _quantizing(layer.iq, shape)
         if isinstance(layer, QConv2D):
-            yield Convolve(kernel, int(layer.strides[0]))
+            yield Part(lambda: [layer.qkernel], lambda kernel: Convolve(kernel, int(layer.strides[0])))
         else:
-            yield Dense(kernel, np.asarray(layer.qbias, np.float64))
-        yield Relu()
+            yield Part(lambda: [layer.qkernel, layer.qbias], Dense)
+        yield Part(list, Relu)
         if layer.enable_oq:
-            yield _quantize_step(layer.oq, tuple(layer.compute_output_shape((None, *shape))[1:]))
+            yield _quantizing(layer.oq, tuple(layer.compute_output_shape((None, *shape))[1:]))
     else:
         raise TypeError(
             f"layer {layer.name!r} of type {type(layer).__name__} has no place in a CICADA student"
         )
 
 
-def _quantize_step(layer: Quantizer, shape: tuple[int, ...]) -> Quantize:
+def _quantizing(layer: Quantizer, shape: tuple[int, ...]) -> Part:
     quantizer = layer.quantizer
-    k, i, f = (
-        np.asarray(quantizer.bw_mapper.bw_to_x(bits, (1, *shape)), np.float64)[0].astype(np.int64)
-        for bits in quantizer.kif
-    )
-    return Quantize(k, i, f, quantizer.overflow_mode, quantizer.round_mode)
+
+    def read() -> list[Any]:
+        return [quantizer.bw_mapper.bw_to_x(bits, (1, *shape))[0] for bits in quantizer.kif]
+
+    def make(*bits: NDArray[np.float64]) -> Quantize:
+        k, i, f = (each.astype(np.int64) for each in bits)
+        return Quantize(k, i, f, quantizer.overflow_mode, quantizer.round_mode)
+
+    return Part(read, make)

@@ -49,7 +49,7 @@ class Checkpoint:
             "seconds": self.seconds,
             "newcomer": self.newcomer is not None,
             "lengths": {name: len(state) for name, state in states.items()},
-            "snapshots": [[s.epoch, s.beta, s.loss, list(s.scores), s.ebops] for s in snapshots],
+            "kept": [[s.epoch, s.beta, s.loss, list(s.scores), s.cost] for s in snapshots],
         }
         arrays = {f"{name}.{i}": array for name, state in states.items() for i, array in enumerate(state)}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,8 +80,8 @@ class Checkpoint:
             if header["about"] != about:
                 raise TrainingError(f"{path}: is the checkpoint of another run; remove it")
             snapshots = [
-                Snapshot(epoch, beta, loss, tuple(scores), ebops, states[f"snapshot{index}"])
-                for index, (epoch, beta, loss, scores, ebops) in enumerate(header["snapshots"])
+                Snapshot(epoch, beta, loss, tuple(scores), cost, states[f"snapshot{index}"])
+                for index, (epoch, beta, loss, scores, cost) in enumerate(header["kept"])
             ]
             newcomer = snapshots.pop() if header["newcomer"] else None
             front = [newcomer if newcomer is not None and s.epoch == newcomer.epoch else s for s in snapshots]

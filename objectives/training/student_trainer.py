@@ -33,6 +33,9 @@ class StudentTrainer(Protocol):
     def measure(self) -> tuple[NDArray[np.float32], int]:
         """Return (validation scores, EBOPs) of the student as it is; training goes on unchanged."""
 
+    def adder_bits(self) -> float:
+        """Return the adder bits (`objectives.costs.adder_bits`) of the student as it was measured last."""
+
     def state(self) -> State:
         """Return a copy of every variable of the student."""
 

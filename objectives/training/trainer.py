@@ -17,6 +17,7 @@ import tensorflow as tf
 from hgq.utils.minmax_trace import TrainingFlagWrapper
 from numpy.typing import NDArray
 
+from objectives.costs.adder_bits import adder_bits
 from objectives.data.geometry import IMAGE_SHAPE
 from objectives.quantization import Quantization
 from objectives.recipe import Recipe
@@ -56,6 +57,8 @@ class Trainer:
         self.layers = hgq.quantized_layers(self.model)
         self.optimizer = keras.optimizers.Adam(1e-3)
         self.optimizer.build(self.model.trainable_variables)
+        self._parts = hgq.parts_of(self.model)
+        self._measured: list[list[tf.Tensor]] = []
         self._ranges = [q for q in _quantizers(self.model) if hasattr(q, "_i_decay_speed") and q.trainable]
         self._all_events, self._some_events = self._calibration_orders()
         self._epoch = tf.function(self._epoch_graph, jit_compile=True, autograph=False)
@@ -92,8 +95,14 @@ class Trainer:
         those of `finish`, not equal to them.
         """
         parts = min(CALIBRATION_PARTS, len(self._some_events) // FORWARD_BATCH)
-        scores, ebops = self._calibrate(self._some_events, tf.constant(parts), tf.constant(True))
+        scores, ebops, self._measured = self._calibrate(
+            self._some_events, tf.constant(parts), tf.constant(True)
+        )
         return scores.numpy()[: self.data.validation_events], int(ebops)
+
+    def adder_bits(self) -> float:
+        """Return the adder bits of the student as it was when it was measured last."""
+        return adder_bits(hgq.network_of(self.model, self._parts, self._measured))
 
     def state(self) -> State:
         """Return a copy of every variable of the student."""
@@ -141,7 +150,7 @@ class Trainer:
     def calibrate(self) -> int:
         """Set the bitwidths that all training events need; return the EBOPs."""
         parts = tf.constant(len(self._all_events) // FORWARD_BATCH)
-        _, ebops = self._calibrate(self._all_events, parts, tf.constant(False))
+        _, ebops, _ = self._calibrate(self._all_events, parts, tf.constant(False))
         for layer in self.layers:
             layer._ebops.assign(self._layer_ebops(layer))
         return int(ebops)
@@ -189,11 +198,11 @@ class Trainer:
 
     def _calibrate_graph(
         self, order: tf.Tensor, parts: tf.Tensor, restore: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    ) -> tuple[tf.Tensor, tf.Tensor, list[list[tf.Tensor]]]:
         """Set every wrapping range to what the events of `order` need, as HGQ's trace_minmax does.
 
-        Returns (validation scores, EBOPs) with those ranges; `restore` puts back the ranges that
-        training tracks once both are known.
+        Returns (validation scores, EBOPs, what its parts read) with those ranges; `restore` puts back the
+        ranges that training tracks once all are known.
         """
         ranges = [v for q in self._ranges for v in (q._i, q._k)]
         kept = [tf.identity(v.value) for v in ranges]
@@ -212,10 +221,11 @@ class Trainer:
         hgq.open_input_range(self.model)
         ebops = tf.add_n([self._layer_ebops(layer) for layer in self.layers])
         scores = predict_parts(self.data.validation, lambda part: batch_last.forward(self.model, part, False))
-        with tf.control_dependencies([scores, ebops]):
+        parts_read = [[tf.identity(value) for value in part.read()] for part in self._parts]
+        with tf.control_dependencies([scores, ebops, *(value for read in parts_read for value in read)]):
             for variable, value in zip(ranges, kept, strict=True):
                 variable.assign(tf.where(restore, value, variable.value))
-        return scores, ebops
+        return scores, ebops, parts_read
 
     def _keras_graph(self, images: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Return the model's scores, and the weights that they were computed with."""

@@ -1,12 +1,13 @@
 """A training run as a trajectory: its non-dominated epochs are students in their own right.
 
 While beta ramps up, a student loses bits epoch by epoch; every epoch that no other of the run
-dominates in (scores up, EBOPs down) on the validation events is kept.
+dominates in (scores up, cost down) on the validation events is kept. Cost is what is known of it before
+anything is compiled: EBOPs, or adder bits (`objectives.costs.adder_bits`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,31 +26,36 @@ DEAD_AFTER = 5
 #: Deaths in the first half of a run after each of which an ebops-ramp goes back to the epoch before, and on
 #: more gently. Later ones are its end: the student had as few bits as it can do with.
 REVIVALS = 3
+#: What epochs are compared by besides their scores.
+CheapCost = Literal["ebops", "adder_bits"]
 #: From validation scores to what is maximized, by name.
 Judge = Callable[[Floats], Mapping[str, float]]
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A student at the end of one epoch (from 0), with its figures on the way, before calibration."""
+    """A student at the end of one epoch (from 0), with its figures on the way, before calibration.
+
+    `cost` is in EBOPs or adder bits, the same of all that are compared.
+    """
 
     epoch: int
     beta: float
     loss: float
     scores: tuple[float, ...]
-    ebops: int
+    cost: float
     state: State
 
     def dominates(self, other: "Snapshot") -> bool:
-        """At least as good in every score and in EBOPs; of two equal ones the earlier stays."""
-        return self.ebops <= other.ebops and all(
+        """At least as good in every score and in cost; of two equal ones the earlier stays."""
+        return self.cost <= other.cost and all(
             mine >= theirs for mine, theirs in zip(self.scores, other.scores, strict=True)
         )
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What a run left: its non-dominated snapshots, fewest EBOPs first, and how it ended.
+    """What a run left: its non-dominated snapshots, the cheapest first, and how it ended.
 
     `end` is the student after the last epoch, dominated or not; a student that died has none, and
     its score has been constant from epoch `died_at` on.
@@ -66,6 +72,7 @@ def run_trajectory(
     seed: int,
     judge: Judge,
     *,
+    compared_by: CheapCost = "ebops",
     on_epoch: Callable[[int, float, Mapping[str, float], int], None] | None = None,
     last_epoch: int | None = None,
     parent: State | None = None,
@@ -127,7 +134,8 @@ def run_trajectory(
             scores = judge(outputs)
             if on_epoch is not None:
                 on_epoch(epoch, loss, scores, ebops)
-            newcomer = Snapshot(epoch, beta, loss, tuple(scores.values()), ebops, trainer.state())
+            cost = trainer.adder_bits() if compared_by == "adder_bits" else ebops
+            newcomer = Snapshot(epoch, beta, loss, tuple(scores.values()), cost, trainer.state())
             if not any(kept.dominates(newcomer) for kept in front):
                 front = [kept for kept in front if not newcomer.dominates(kept)] + [newcomer]
             if revives:
@@ -138,7 +146,7 @@ def run_trajectory(
             between_epochs(
                 epoch + 1, _checkpoint(trainer, epoch + 1, course, front, newcomer, constant_since)
             )
-    return Trajectory(_by_ebops(front), newcomer, constant_since)
+    return Trajectory(_by_cost(front), newcomer, constant_since)
 
 
 def _everything(trainer: StudentTrainer, state: State) -> tuple[State, State] | None:
@@ -167,18 +175,18 @@ def _checkpoint(
     return make
 
 
-def _by_ebops(snapshots: list[Snapshot]) -> list[Snapshot]:
-    return sorted(snapshots, key=lambda snapshot: snapshot.ebops)
+def _by_cost(snapshots: list[Snapshot]) -> list[Snapshot]:
+    return sorted(snapshots, key=lambda snapshot: snapshot.cost)
 
 
 def thin(snapshots: Sequence[Snapshot], limit: int) -> list[Snapshot]:
-    """Return at most `limit` snapshots, evenly spread in log(EBOPs), the best of each stretch.
+    """Return at most `limit` snapshots, evenly spread in log(cost), the best of each stretch.
 
     Neighbouring epochs of a run are near copies; their compilation would tell little.
     """
     if len(snapshots) <= limit:
         return list(snapshots)
-    position = np.log([max(s.ebops, 1) for s in snapshots])
+    position = np.log([max(s.cost, 1) for s in snapshots])
     edges = np.linspace(position.min(), position.max(), limit + 1)[1:-1]
     stretches = np.searchsorted(edges, position, side="left")
     return [

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from objectives.recipe import Recipe
 from objectives.students.architecture import Architecture
 from sweep import records
-from sweep.search.screening import Known, compared_scores
+from sweep.search.screening import Known, compared_cost, compared_scores
 from sweep.study import Study
 
 #: User attribute of a run: the number of the point that it goes on from.
@@ -56,6 +56,7 @@ class History:
         self._known: dict[Network, list[tuple[int, Known]]] = defaultdict(list)
         self._signs = np.array([-1.0 if d == "maximize" else 1.0 for d in study.file.directions])
         self._reference = study.file.reference_point and self._signs * study.file.reference_point
+        self._compared_cost = compared_cost(study.file)
         # A student of fewer bits may well be the slower one.
         self._limits = {
             name: bound
@@ -193,7 +194,7 @@ class History:
         counts = self._reference is not None and self._above_reference(self._fronts[True])
         least = [Known.of_reference(self.study.file)] if counts else []
         return least + [
-            known if network == mine else known.of_another_network()
+            known if network == mine else known.of_another_network(self._compared_cost)
             for network, points in self._known.items()
             for parent, known in points
             if parent != run
@@ -204,10 +205,13 @@ class History:
         parent = self._trials[about.get("parent", point.number)]
         if "recipe" not in parent.user_attrs:
             return
+        cost = about["cost"]["ebops"] if self._compared_cost == "ebops" else about.get("adder_bits")
+        if cost is None:
+            return  # versions before 0.6 did not record it
         kept = records.constraint_values(self._limits, about["validation"], about["cost"])
         known = Known(
             tuple(compared_scores(self.study.file, about["validation"]).values()),
-            about["cost"]["ebops"],
+            cost,
             any(value > 0 for value in kept.values()),
         )
         if self._is_too_slow(point) and not known.too_expensive:

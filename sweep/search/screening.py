@@ -1,9 +1,9 @@
 """Which epochs of a run are worth measuring: those that the study does not know better students than.
 
 Calibrating, compiling and scoring a student takes as long as ten epochs of training it, one of many bits
-far longer. An epoch that a point of the study beats with confidence in scores and EBOPs would not enter the
-front; nor would one with more EBOPs than a point that already costs more than a constraint allows. Between
-networks (architectures and granularities) EBOPs compare only roughly: there it must have a fifth of them.
+far longer. An epoch that a point of the study beats with confidence in scores and cost would not enter the
+front; nor would one that costs more than a point that is already over a constraint. Cost is what is known
+without compiling, adder bits or EBOPs; between networks (architectures and granularities) it compares less well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,15 +14,23 @@ from sweep import records
 from sweep.study_file import StudyFile, direction_of
 
 if TYPE_CHECKING:  # what brings TensorFlow
-    from objectives.training.trajectory import Snapshot
+    from objectives.training.trajectory import CheapCost, Snapshot
 
 #: By so much another's scores must be better, beyond what calibration moves them by ...
 SCORE_MARGIN = 0.0
-#: ... and so many times fewer must its EBOPs be, beyond how their ratio to LUTs scatters.
-EBOPS_MARGIN = 0.95
-#: Of two students of other networks, one EBOP may cost so many times what the other's does: from 0.38 to 2.24
-#: LUT in nine of ten of 552 points of 40 networks.
-BETWEEN_NETWORKS = 5
+#: ... and so much lower its cost, beyond how LUTs scatter about it within a network.
+COST_MARGIN = 0.95
+#: Of students of two networks, the unit of one may be worth so many times that of the other. Of 2,209
+#: students of 313 networks fewer than 1 in 100 pairs that are so far apart have LUTs in the other order.
+BETWEEN_NETWORKS: Mapping["CheapCost", float] = {"adder_bits": 1.3, "ebops": 5.0}
+#: Objectives that adder bits tell more of than EBOPs do.
+OF_ADDER_GRAPH = ("lut", "ff", "lut_equivalent")
+
+
+def compared_cost(file: StudyFile) -> "CheapCost":
+    """Return what students of a study are compared by before they are compiled, besides their scores."""
+    by_adders = file.scheme == "hgq" and any(name in OF_ADDER_GRAPH for name in file.objectives)
+    return "adder_bits" if by_adders else "ebops"
 
 
 def compared_scores(file: StudyFile, validation: Mapping[str, Any]) -> dict[str, float]:
@@ -40,10 +48,10 @@ def compared_scores(file: StudyFile, validation: Mapping[str, Any]) -> dict[str,
 
 @dataclass(frozen=True)
 class Known:
-    """A point of the study: what it is compared by, its EBOPs, and whether a cost is over its limit."""
+    """A point of the study: what it is compared by, and whether a cost is over its limit."""
 
     scores: tuple[float, ...]
-    ebops: int
+    cost: float
     too_expensive: bool
 
     @classmethod
@@ -53,21 +61,21 @@ class Known:
         scores = [level for name, level in levels if direction_of(name) == "maximize"]
         if any(bound.min is not None for bound in file.constraints.values()):
             scores.insert(0, 1.0)  # as `compared_scores` has it
-        return cls(tuple(scores), ebops=0, too_expensive=False)
+        return cls(tuple(scores), cost=0.0, too_expensive=False)
 
-    def of_another_network(self) -> Self:
-        """Return the point as it compares with students of another network: with its EBOPs at worst."""
-        return replace(self, ebops=self.ebops * BETWEEN_NETWORKS)
+    def of_another_network(self, cost: "CheapCost") -> Self:
+        """Return the point as it compares with students of another network: with its cost at worst."""
+        return replace(self, cost=self.cost * BETWEEN_NETWORKS[cost])
 
     def rules_out(self, snapshot: "Snapshot") -> bool:
         """Tell whether an epoch need not be measured for this point's sake."""
-        fewer = self.ebops <= EBOPS_MARGIN * snapshot.ebops
+        cheaper = self.cost <= COST_MARGIN * snapshot.cost
         if self.too_expensive:
-            return fewer
+            return cheaper
         better = all(
             mine >= theirs + SCORE_MARGIN for mine, theirs in zip(self.scores, snapshot.scores, strict=True)
         )
-        return fewer and better
+        return cheaper and better
 
 
 def worth_measuring(snapshots: "Sequence[Snapshot]", known: Sequence[Known]) -> "list[Snapshot]":

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from optuna.trial import FrozenTrial
 
+from objectives.costs.adder_bits import adder_bits
 from objectives.costs.adder_graph import AdderGraph
 from objectives.costs.compiler import Compiler, compiler
 from objectives.errors import CostError, TrainingError
@@ -25,7 +26,7 @@ from sweep.calibration.correction import Correction, correction_for
 from sweep.messages import Noticed, Tell, Working
 from sweep.search.continuation import compare_start, parent_state
 from sweep.search.history import History
-from sweep.search.screening import worth_measuring
+from sweep.search.screening import compared_cost, worth_measuring
 from sweep.start import START_DESIGN
 from sweep.study import Study
 from sweep.worker.runs import Measured, Result, Watch
@@ -91,6 +92,7 @@ class TrainingRuns:
             recipe,
             run.user_attrs["seed"],
             self.ground.judge,
+            compared_by=compared_cost(self.study.file),
             on_epoch=self._epoch_teller(run.number, recipe),
             parent=parent,
             resume=left,
@@ -241,6 +243,7 @@ class TrainingRuns:
             epoch=student.snapshot.epoch,
             beta=student.snapshot.beta,
             loss=student.snapshot.loss,
+            adder_bits=adder_bits(student.network),
             design=design,
             student=f"{trial.number}-{student.snapshot.epoch}-{design}",
         )

@@ -16,6 +16,7 @@ from optuna.trial import TrialState, create_trial
 
 from dashboards.optuna_view.storage import StudyView
 from dashboards.server import Server, listen
+from objectives.costs.adder_bits import adder_bits
 from objectives.data.h5 import write_regions
 from sweep import home, records
 from sweep.storage.database import open_storage
@@ -116,6 +117,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
                     epoch=seed,
                     beta=1e-5,
                     loss=1.5,
+                    adder_bits=adder_bits(network),
                     design=network.digest(),
                     student=f"{trial.number}-{seed}-{network.digest()}",
                 )

@@ -21,6 +21,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from objectives.costs.adder_bits import adder_bits
 from objectives.costs.adder_graph import compile_adder_graph
 from objectives.costs.config import Hardware
 from objectives.data.dataset import load_dataset
@@ -283,6 +284,7 @@ def students(tmp_path_factory: pytest.TempPathFactory) -> Students:
             epoch=epoch,
             beta=1e-6,
             loss=1.0,
+            adder_bits=adder_bits(made),
             design=made.digest(),
             student=name,
         )

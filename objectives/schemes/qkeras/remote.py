@@ -120,6 +120,10 @@ class RemoteTrainer:
         """Return (validation scores, EBOPs) of the student as it is."""
         return self._ask("measure")[1]["scores"], ebops_of(self._recipe)
 
+    def adder_bits(self) -> float:
+        """Raise StudentError: its weights are in the child, and its runs are told apart by score alone."""
+        raise StudentError("epochs of the scheme qkeras are compared by EBOPs, not by adder bits")
+
     def state(self) -> State:
         """Return a copy of every variable of the student."""
         return listed(self._ask("state")[1])

@@ -65,7 +65,9 @@ def test_a_worker_corrects_the_cost_of_later_trials(
     point = Point(scores, scores, cost(2000.0))
     found = runs._corrected(correction_for(storage.engine, file.target), point)
     assert found["source"] == source
-    about = records.point_attributes(point, found, epoch=1, beta=1e-5, loss=1.0, design="d", student="s")
+    about = records.point_attributes(
+        point, found, epoch=1, beta=1e-5, loss=1.0, adder_bits=1.0, design="d", student="s"
+    )
     measured = Measured.of(file, about)
     auc, lut = measured.values or ()
     assert auc == pytest.approx(0.9)
