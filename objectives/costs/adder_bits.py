@@ -38,12 +38,12 @@ class Values:
 
     @property
     def varies(self) -> Mask:
-        """Whether they can be anything but 0."""
-        return np.asarray((self.low < 0) | (self.high > 0))
+        """Whether they are more than one."""
+        return np.asarray(self.low < self.high)
 
     @property
     def bits(self) -> Floats:
-        """Bits that hold them, sign included."""
+        """Bits that hold them, sign included; 0 for a constant."""
         unit = 2.0 ** np.where(self.varies, self.unit, 0.0)
         whole = np.ceil(np.log2(np.maximum(self.high / unit, -self.low / unit - 1) + 1))
         return np.where(self.varies, whole + (self.low < 0), 0.0)
@@ -123,12 +123,13 @@ class _Quantized:
         unit = 2.0 ** np.where(there, -f, 0.0)
         half = unit / 2 if step.rounding.startswith("RND") else 0.0
         lowest, highest = np.where(there, -k * 2.0**i, 0.0), np.where(there, 2.0**i - unit, 0.0)
-        low = np.floor((values.low + half) / unit) * unit
+        low = np.floor(values.low / unit) * unit
         high = np.floor((values.high + half) / unit) * unit
         overflows = (low < lowest) | (high > highest)
+        saturates = overflows & step.overflow.startswith("SAT")
         low, high = (np.where(overflows, edge, x) for edge, x in ((lowest, low), (highest, high)))
-        self.after = Values(low, high, np.maximum(values.unit, -f))
-        self._saturating = np.where(overflows & step.overflow.startswith("SAT"), self.after.bits, 0.0)
+        self.after = Values(low, high, np.where(saturates, -f, np.maximum(values.unit, -f)))
+        self._saturating = np.where(saturates, self.after.bits, 0.0)
 
     def adder_bits(self, used: Mask) -> float:
         return float(self._saturating[used].sum())
@@ -145,11 +146,11 @@ class _Summed:
         positive, negative = np.maximum(constants, 0.0), np.minimum(constants, 0.0)
         low = values.low @ positive + values.high @ negative + bias
         high = values.high @ positive + values.low @ negative + bias
-        varies = values.varies
-        units = np.where(varies, values.unit, NO_DIGIT)[..., None] + lowest_digit(constants)
+        there = (values.low != 0) | (values.high != 0)
+        units = np.where(there, values.unit, NO_DIGIT)[..., None] + lowest_digit(constants)
         self.after = Values(low, high, np.minimum(units.min(axis=-2), lowest_digit(bias)))
         digits = signed_digits(odd_parts(constants)).astype(float)
-        terms = varies @ digits + (bias != 0) * signed_digits(odd_parts(bias))
+        terms = values.varies @ digits + signed_digits(odd_parts(bias))
         width = (values.bits @ digits) / np.maximum(terms, 1)
         self._adder_bits = np.maximum(terms - 1, 0) * (width + 1)
 

@@ -3,7 +3,8 @@
 Calibrating, compiling and scoring a student takes as long as ten epochs of training it, one of many bits
 far longer. An epoch that a point of the study beats with confidence in scores and cost would not enter the
 front; nor would one that costs more than a point that is already over a constraint. Cost is what is known
-without compiling, adder bits or EBOPs; between networks (architectures and granularities) it compares less well.
+without compiling, adder bits or EBOPs; it compares less well between networks (architectures and
+granularities).
 """
 
 from collections.abc import Mapping, Sequence

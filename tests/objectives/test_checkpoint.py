@@ -132,12 +132,12 @@ def assert_same(one: Trajectory, other: Trajectory) -> None:
     assert one.end is not None
     assert other.end is not None
     for mine, theirs in zip([*one.snapshots, one.end], [*other.snapshots, other.end], strict=True):
-        assert (mine.epoch, mine.beta, mine.loss, mine.scores, mine.ebops) == (
+        assert (mine.epoch, mine.beta, mine.loss, mine.scores, mine.cost) == (
             theirs.epoch,
             theirs.beta,
             theirs.loss,
             theirs.scores,
-            theirs.ebops,
+            theirs.cost,
         )
         for a, b in zip(mine.state, theirs.state, strict=True):
             np.testing.assert_array_equal(a, b)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from hgq.utils import trace_minmax
 from numpy.typing import NDArray
 
+from objectives.costs.adder_bits import adder_bits
 from objectives.data.dataset import Part
 from objectives.measurement import all_events
 from objectives.quantization import Quantization
@@ -106,6 +107,14 @@ def test_beta_takes_bits_away(trainer: Trainer) -> None:
     train(trainer, 7, epochs=4, beta=1e-3)
     _, cheap = trainer.measure()
     assert cheap < 0.8 * dear
+
+
+def test_adder_bits_are_those_of_the_student_that_was_measured(trainer: Trainer) -> None:
+    train(trainer, 7, epochs=2, beta=1e-4)
+    trainer.measure()
+    bits = trainer.adder_bits()
+    trainer.calibrate()  # on the same events, for these are few
+    assert bits == adder_bits(hgq.describe(trainer.model)) > 0
 
 
 def test_one_compilation_serves_all(trainer: Trainer) -> None:

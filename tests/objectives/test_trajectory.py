@@ -71,6 +71,9 @@ class Scripted:
             outputs[:] = self.done
         return outputs, self.epochs[self.done - 1][2]
 
+    def adder_bits(self) -> float:
+        return 0.5 + self.epochs[self.done - 1][1]
+
     def state(self) -> list[NDArray[Any]]:
         return [np.array(self.done - 1)]
 
@@ -124,7 +127,7 @@ def test_what_is_kept_is_the_front(epochs: list[Epoch]) -> None:
         assert not dominates(epochs[one], epochs[other])
     for epoch, figures in enumerate(epochs):
         assert any(dominates(epochs[k], figures) and (k <= epoch or epochs[k] != figures) for k in kept)
-    assert [s.ebops for s in trajectory.snapshots] == sorted(s.ebops for s in trajectory.snapshots)
+    assert [s.cost for s in trajectory.snapshots] == sorted(s.cost for s in trajectory.snapshots)
 
 
 @given(epochs_of_runs)
@@ -135,10 +138,26 @@ def test_snapshots_are_of_their_epochs(epochs: list[Epoch]) -> None:
     assert trajectory.end.epoch == len(epochs) - 1
     assert trajectory.died_at is None
     for snapshot in [*trajectory.snapshots, trajectory.end]:
-        assert (*snapshot.scores, snapshot.ebops) == epochs[snapshot.epoch]
+        assert (*snapshot.scores, snapshot.cost) == epochs[snapshot.epoch]
         assert int(snapshot.state[0]) == snapshot.epoch
         assert snapshot.beta == run.asked[snapshot.epoch][2]
         assert snapshot.loss == 1.0
+
+
+def test_epochs_can_be_compared_by_adder_bits() -> None:
+    run = Scripted(
+        [(1.0, 2.0, 10), (1.0, 1.0, 30), (2.0, 2.0, 20)]
+    )  # score, adder bits, EBOPs
+    recipe = Recipe.model_validate({"training": {"epochs": 3, "batch": 4}})
+
+    def judge(outputs: NDArray[Any]) -> Mapping[str, float]:
+        return {"one": run.judge(outputs)["one"]}
+
+    by_ebops = run_trajectory(cast(Trainer, run), recipe, 0, judge)
+    run.done = 0
+    by_bits = run_trajectory(cast(Trainer, run), recipe, 0, judge, compared_by="adder_bits")
+    assert [(s.epoch, s.cost) for s in by_ebops.snapshots] == [(0, 10), (2, 20)]
+    assert [(s.epoch, s.cost) for s in by_bits.snapshots] == [(1, 1.5), (2, 2.5)]
 
 
 def test_a_run_follows_its_recipe() -> None:
@@ -307,7 +326,7 @@ def test_a_student_learns_and_loses_bits(trainer: Trainer, recipe: Recipe, judge
         trainer.load(snapshot.state)
         outputs, ebops = trainer.measure()
         assert tuple(judge(outputs).values()) == snapshot.scores
-        assert ebops == snapshot.ebops
+        assert ebops == snapshot.cost
 
 
 def test_a_student_that_dies_ends_its_run(trainer: Trainer, recipe: Recipe, judge: Judge) -> None:
@@ -326,11 +345,11 @@ def test_a_student_that_dies_ends_its_run(trainer: Trainer, recipe: Recipe, judg
     assert told[-1] == trajectory.died_at - 1
     assert trajectory.snapshots
     assert all(snapshot.epoch < trajectory.died_at for snapshot in trajectory.snapshots)
-    assert min(snapshot.ebops for snapshot in trajectory.snapshots) > 0
+    assert min(snapshot.cost for snapshot in trajectory.snapshots) > 0
     # It is dead where it stopped: one score for all.
     _, scores, ebops = trainer.finish()
     assert len(np.unique(scores)) == 1
-    assert ebops < trajectory.snapshots[0].ebops
+    assert ebops < trajectory.snapshots[0].cost
 
 
 # ---- the events of an epoch ---------------------------------------------------------------------
@@ -401,7 +420,7 @@ def test_thinning_keeps_the_best_of_each_stretch(front: list[Snapshot], limit: i
     if len(front) <= limit:
         assert kept == front
     # Whatever is dropped has one as good, or better, at hardly more EBOPs.
-    position = [math.log(max(s.ebops, 1)) for s in front]
+    position = [math.log(max(s.cost, 1)) for s in front]
     stretch = (position[-1] - position[0]) / limit
     for dropped in (s for s in front if s.epoch not in numbers):
         assert any(
@@ -413,7 +432,7 @@ def test_thinning_keeps_the_best_of_each_stretch(front: list[Snapshot], limit: i
 def test_thinning_spreads_over_decades() -> None:
     front = [snapshot(n, round(10 ** (n / 10)), n / 100) for n in range(10, 51)]
     kept = thin(front, 4)
-    assert [s.ebops for s in kept] == [100, 1000, 10_000, 100_000]
+    assert [s.cost for s in kept] == [100, 1000, 10_000, 100_000]
     assert thin(front, 1) == [front[-1]]
     assert thin([], 3) == []
 

@@ -173,6 +173,7 @@ def point() -> Callable[..., FrozenTrial]:
                 "lut_equivalent": lut,
                 "hls_lut_equivalent": 10 * lut + 55.0,
             },
+            "adder_bits": 150.0,
             "design": "0123456789abcdef",
             "student": "0-3-0123456789abcdef",
         }
