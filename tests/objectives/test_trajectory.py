@@ -145,9 +145,7 @@ def test_snapshots_are_of_their_epochs(epochs: list[Epoch]) -> None:
 
 
 def test_epochs_can_be_compared_by_adder_bits() -> None:
-    run = Scripted(
-        [(1.0, 2.0, 10), (1.0, 1.0, 30), (2.0, 2.0, 20)]
-    )  # score, adder bits, EBOPs
+    run = Scripted([(1.0, 2.0, 10), (1.0, 1.0, 30), (2.0, 2.0, 20)])  # score, adder bits, EBOPs
     recipe = Recipe.model_validate({"training": {"epochs": 3, "batch": 4}})
 
     def judge(outputs: NDArray[Any]) -> Mapping[str, float]:
