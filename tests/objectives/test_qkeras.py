@@ -224,7 +224,7 @@ def test_a_trained_student_and_its_hardware_agree_on_every_bit(child: Child, par
     trajectory = run_trajectory(trainer, LEGACY, 1, lambda outputs: {"spread": float(outputs.std())})
     assert trajectory.end is not None
     assert trajectory.end.beta == 0
-    assert {snapshot.ebops for snapshot in trajectory.snapshots} == {ebops_of(LEGACY)}
+    assert {snapshot.cost for snapshot in trajectory.snapshots} == {ebops_of(LEGACY)}
     trainer.load(trajectory.end.state)
     network, outputs, ebops = trainer.finish()
     assert len(outputs) == EVENTS
