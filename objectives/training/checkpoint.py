@@ -49,6 +49,7 @@ class Checkpoint:
             "seconds": self.seconds,
             "newcomer": self.newcomer is not None,
             "lengths": {name: len(state) for name, state in states.items()},
+            # "snapshots" in versions before 0.6, whose costs were in EBOPs: those must not be read as these.
             "kept": [[s.epoch, s.beta, s.loss, list(s.scores), s.cost] for s in snapshots],
         }
         arrays = {f"{name}.{i}": array for name, state in states.items() for i, array in enumerate(state)}

@@ -81,6 +81,7 @@ def run_trajectory(
 ) -> Trajectory:
     """Train `recipe` from `seed` and keep the non-dominated epochs; stop after `last_epoch`, if given.
 
+    An epoch's cost is what it is `compared_by`: EBOPs, or adder bits where the trainer knows them.
     Starts from the student `parent` where there is one, or goes on after `resume`: the rest is the same,
     bit for bit. `on_epoch` is called with (epoch, loss, scores, EBOPs); `between_epochs` after each epoch
     with (epochs done, what makes a checkpoint), and may raise to leave the run there. A student whose
