@@ -73,8 +73,8 @@ def test_what_each_search_was_worth(results: Path) -> None:
         ("this_project", 2),
     ]
     ramp, _, ours, _ = found["searches"]
-    assert list(ramp["hypervolume_at"]) == ["60", "120", "300", "600"], "not beyond the budget"
-    assert ramp["hypervolume_at"]["300"] == 0
+    assert list(ramp["hypervolume_at"]) == ["30", "60", "120", "240", "600"], "not beyond the budget"
+    assert ramp["hypervolume_at"]["240"] == 0
     assert ramp["hypervolume"] == ramp["hypervolume_at"]["600"] == ramp["hypervolume_at_budget"]
     assert (ramp["core_seconds"], ramp["points"]) == (500, 2)
     assert ramp["front"] == [[2000, 0.86, 0.85], [2001, 0.91, 0.9]]
